@@ -1,0 +1,27 @@
+"""Checks of arguments where they enter: each returns the value or says what was expected and received."""
+
+import numbers
+
+
+def positive_integer(name, value):
+    if not isinstance(value, numbers.Integral) or isinstance(value, bool) or value <= 0:
+        raise ValueError(f"Expected `{name}` to be a positive integer, received {value!r}.")
+    return int(value)
+
+
+def rate(name, value):
+    if not isinstance(value, numbers.Real) or isinstance(value, bool) or not 0 <= value < 1:
+        raise ValueError(f"Expected `{name}` to be a rate in [0, 1), received {value!r}.")
+    return float(value)
+
+
+def positive(name, value):
+    if not isinstance(value, numbers.Real) or isinstance(value, bool) or not value > 0:
+        raise ValueError(f"Expected `{name}` to be a positive number, received {value!r}.")
+    return value
+
+
+def at_least(name, value, low):
+    if not isinstance(value, numbers.Real) or isinstance(value, bool) or not value >= low:
+        raise ValueError(f"Expected `{name}` to be {low} or more, received {value!r}.")
+    return value

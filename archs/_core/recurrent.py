@@ -1,0 +1,80 @@
+"""The sequence layer: `keras.layers.RNN` with the promises that a catalog of cells needs."""
+
+import contextlib
+
+import keras
+from keras import ops, tree
+
+from archs._core.cell import Cell
+
+
+@keras.saving.register_keras_serializable(package="archs")
+class Recurrent(keras.layers.RNN):
+    """Runs a cell over time: `keras.layers.RNN`, with the same arguments, weights and numbers.
+
+    What it adds: it computes in its cell's dtype policy; it hands its mask on to the next layer in every Keras
+    version; `reset_state` restores the cell's own initial state; dropout masks are drawn in training only, so that
+    an exported model holds no random state.
+
+    Args:
+        cell: a cell, or a list of cells to stack.
+        return_sequences: whether to return the output of every time step or of the last.
+        return_state: whether to return the final states, too.
+        go_backwards: whether to run from the last time step to the first.
+        stateful: whether a batch starts from the final states of the one before.
+        unroll: whether to write the loop out in the graph; needs a static time dimension.
+        zero_output_for_mask: whether a masked step's output is zero, not the last one's.
+        **kwargs: of `keras.layers.Layer`. `dtype` defaults to the cell's.
+
+    Call arguments:
+        sequences: float tensor (batch, time, features).
+        initial_state: list of tensors (batch, size), one per state. Default: the cell's `get_initial_state`.
+        mask: bool tensor (batch, time); where it is False the state stays as it is.
+        training: whether dropout is active.
+
+    Returns:
+        Float tensor (batch, time, units) or (batch, units); with `return_state`, a tuple of it and each state.
+
+    Raises:
+        ValueError: inputs that are not of rank 3, or of another feature size than the first time.
+    """
+
+    def __init__(self, cell, return_sequences=False, return_state=False, **kwargs):
+        first = cell[0] if isinstance(cell, (list, tuple)) else cell
+        # RNN does not take the policy of its cell, so that a mixed precision cell would answer in float32.
+        kwargs.setdefault("dtype", getattr(first, "dtype_policy", None))
+        super().__init__(cell, return_sequences=return_sequences, return_state=return_state, **kwargs)
+        # Off in RNN from Keras 3.16 on, which drops the mask. https://github.com/keras-team/keras/pull/23235
+        self.supports_masking = True
+        self.input_spec = keras.layers.InputSpec(ndim=3)
+
+    def build(self, sequences_shape, initial_state_shape=None):
+        super().build(sequences_shape, initial_state_shape)
+        self.input_spec = keras.layers.InputSpec(ndim=3, axes={-1: sequences_shape[-1]})
+
+    def compute_mask(self, inputs, mask):
+        mask = tree.flatten(mask)[0] if self.return_sequences else None
+        return [mask] + [None] * len(tree.flatten(self.state_size)) if self.return_state else mask
+
+    def call(self, sequences, initial_state=None, mask=None, training=False):
+        with self._dropout_masks(training):
+            return super().call(sequences, initial_state=initial_state, mask=mask, training=training)
+
+    @contextlib.contextmanager
+    def _dropout_masks(self, training):
+        cells = [c for c in getattr(self.cell, "cells", [self.cell]) if isinstance(c, Cell)]
+        for cell in cells:
+            cell._draws_masks = bool(training)
+        try:
+            yield
+        finally:
+            for cell in cells:
+                cell._draws_masks = True
+
+    def reset_state(self):
+        """Sets the states of a stateful layer to the cell's initial state. Keras' own writes zeros."""
+        if self.states is not None:
+            variables = tree.flatten(self.states)
+            initial = tree.flatten(self.get_initial_state(variables[0].shape[0]))
+            for variable, value in zip(variables, initial, strict=True):
+                variable.assign(ops.cast(value, variable.dtype))

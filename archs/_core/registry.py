@@ -1,0 +1,122 @@
+"""The catalog: what `@cell` and `@arch` register, and how it is looked up by name."""
+
+import dataclasses
+import difflib
+import fnmatch
+import importlib
+import inspect
+import pkgutil
+
+import keras
+
+
+@dataclasses.dataclass(frozen=True)
+class Entry:
+    """One member of the catalog.
+
+    Attributes:
+        name: catalog name, equal to the name of the file that defines it.
+        kind: `"cell"` or `"arch"`.
+        target: the cell class or the factory.
+        paper: authors and year of the source.
+        url: where to read it.
+        year: of publication.
+    """
+
+    name: str
+    kind: str
+    target: object
+    paper: str
+    url: str
+    year: int
+
+    @property
+    def summary(self):
+        """First line of the target's docstring."""
+        return inspect.getdoc(self.target).splitlines()[0]
+
+
+_entries = {}
+
+
+def cell(*, paper, url, year):
+    """Class decorator: enters a cell into the catalog and registers it for Keras serialization as `archs>Name`."""
+
+    def decorate(cls):
+        cls = keras.saving.register_keras_serializable(package="archs")(cls)
+        return _enter(cls, "cell", paper, url, year)
+
+    return decorate
+
+
+def arch(*, paper, url, year):
+    """Function decorator: enters an architecture's factory into the catalog."""
+    return lambda factory: _enter(factory, "arch", paper, url, year)
+
+
+def _enter(target, kind, paper, url, year):
+    name = target.__module__.rpartition(".")[2]
+    if kind == "arch" and target.__name__ != name:
+        raise ValueError(f"A factory has the name of its file: expected {name!r}, received {target.__name__!r}.")
+    if name in _entries and _entries[name].target.__module__ != target.__module__:
+        raise ValueError(f"{name!r} is in the catalog already, from {_entries[name].target.__module__}.")
+    _entries[name] = Entry(name, kind, target, paper, url, year)
+    return target
+
+
+def discover(package):
+    """Imports every public module directly in `package` (a package name), so that its members register."""
+    for module in pkgutil.iter_modules(importlib.import_module(package).__path__):
+        if not module.name.startswith("_") and not module.ispkg:
+            importlib.import_module(f"{package}.{module.name}")
+
+
+def entries(kind=None, pattern="*"):
+    """The entries of one kind (or all) whose names match a shell pattern, sorted by name."""
+    return [e for name, e in sorted(_entries.items()) if kind in (None, e.kind) and fnmatch.fnmatch(name, pattern)]
+
+
+def entry(name, kind=None):
+    """The entry called `name`.
+
+    Raises:
+        ValueError: there is none; the message gives the nearest names.
+    """
+    known = {e.name: e for e in entries(kind)}
+    if name not in known:
+        what = {"cell": "a cell", "arch": "an architecture", None: "a cell or an architecture"}[kind]
+        raise ValueError(f"Expected {what} of the catalog, received {name!r}. {nearest(name, known)}")
+    return known[name]
+
+
+def nearest(word, words):
+    """A sentence that names the words most like `word`, or all of them where none is."""
+    words = sorted(words)
+    close = difflib.get_close_matches(str(word), words, n=3, cutoff=0.5)
+    return f"Did you mean {' or '.join(close)}?" if close else f"There are: {', '.join(words)}."
+
+
+def make_cell(cell, units, **arguments):
+    """A cell from what a factory's `cell=` takes.
+
+    Args:
+        cell: a catalog name, a cell class, or a function `units -> cell`.
+        units: positive integer.
+        **arguments: further constructor arguments, for a name or a class. A function sets its own.
+
+    Raises:
+        ValueError: an unknown name, something that is none of the three, arguments for a function, or a function
+            that does not return a cell.
+    """
+    if isinstance(cell, str):
+        cell = entry(cell, "cell").target
+    if isinstance(cell, type):
+        return cell(units, **arguments)
+    if not callable(cell) or isinstance(cell, keras.layers.Layer):
+        raise ValueError(f"Expected `cell` to be a name, a class or a function units -> cell, received {cell!r}.")
+    if arguments:
+        raise ValueError(f"Expected the function given as `cell` to set {', '.join(sorted(arguments))} itself.")
+    made = cell(units)
+    if not hasattr(made, "state_size"):
+        raise ValueError(f"Expected the function given as `cell` to return a cell, received {made!r}.")
+    return made

@@ -1,0 +1,1 @@
+"""The cells of the catalog, one file each; a file dropped here is in the catalog."""

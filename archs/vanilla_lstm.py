@@ -1,0 +1,75 @@
+"""Sequence in, one answer out: one recurrent layer and a dense output."""
+
+import keras
+
+from archs._core import checks
+from archs._core.lengths import LengthMask
+from archs._core.recurrent import Recurrent
+from archs._core.registry import arch, make_cell
+
+
+@arch(paper="Hochreiter & Schmidhuber 1997", url="https://doi.org/10.1162/neco.1997.9.8.1735", year=1997)
+def vanilla_lstm(
+    features,
+    units,
+    outputs,
+    *,
+    cell="lstm",
+    activation=None,
+    dropout=0.0,
+    recurrent_dropout=0.0,
+    lengths=False,
+    dtype=None,
+    name="vanilla_lstm",
+):
+    """One recurrent layer whose last output goes through a dense layer.
+
+        inputs (batch, time, features) -> Recurrent(cell) -> last h (batch, units) -> Dense -> (batch, outputs)
+
+    S. Hochreiter, J. Schmidhuber, "Long Short-Term Memory", Neural Computation 9(8), 1997, section 4 (the topology:
+    one hidden layer of memory cells between an input and an output layer).
+
+    Masks: a mask that arrives with the inputs, or that `lengths` makes, ends each row at its own last time step; what
+    stands behind it does not change the answer.
+
+    Args:
+        features: size of one time step.
+        units: size of the recurrent layer.
+        outputs: size of the answer, for instance the number of classes.
+        cell: a catalog name, a cell class, or a function `units -> cell`.
+        activation: of the dense layer. Default None: logits.
+        dropout: rate in [0, 1) on the inputs of the cell, see `archs.Cell`.
+        recurrent_dropout: rate in [0, 1) on the recurrent products of the cell, see `archs.Cell`.
+        lengths: whether the model takes the lengths of its sequences as a second input.
+        dtype: dtype policy of the model. Default: Keras' global one.
+        name: of the model.
+
+    Returns:
+        A `keras.Model`. Its input is a float tensor (batch, time, features), any time; with `lengths`, a dict of
+        `inputs`, that tensor, and `lengths`, an int tensor (batch,). Its output is a tensor (batch, outputs), of
+        float32 also where the policy computes in a half type.
+
+    Raises:
+        ValueError: an argument is out of its range, or `cell` is none of the three.
+
+    Example:
+
+    >>> import keras, archs
+    >>> model = archs.vanilla_lstm(features=4, units=6, outputs=2, cell="lstm")
+    >>> model(keras.ops.ones((3, 5, 4))).shape
+    TensorShape([3, 2])
+    """
+    features = checks.positive_integer("features", features)
+    outputs = checks.positive_integer("outputs", outputs)
+    given = {"dropout": dropout, "recurrent_dropout": recurrent_dropout, "dtype": dtype}
+    layer = Recurrent(make_cell(cell, units, **{k: v for k, v in given.items() if v}), name="recurrent")
+
+    sequences = keras.Input((None, features), name="inputs")
+    inputs, mask = sequences, None
+    if lengths:
+        inputs = {"inputs": sequences, "lengths": keras.Input((), name="lengths", dtype="int32")}
+        mask = LengthMask(name="mask")(sequences, inputs["lengths"])
+    last = layer(sequences, mask=mask)
+    # A loss or a client wants no half types: the answer has the dtype of the weights.
+    answer = keras.layers.Dense(outputs, activation=activation, dtype=layer.variable_dtype, name="outputs")(last)
+    return keras.Model(inputs, answer, name=name)

@@ -1,0 +1,1 @@
+"""Recipes: one page per trained model. `python -m recipes list`."""

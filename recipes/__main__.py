@@ -1,0 +1,8 @@
+"""`python -m recipes`: see `python -m recipes --help`."""
+
+import sys
+
+from recipes._core.cli import main
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""What all recipes share: command line, data, training, export, cards, plots."""

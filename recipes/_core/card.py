@@ -1,0 +1,43 @@
+"""The card of a training: what was run on what, and what came out."""
+
+import dataclasses
+import importlib.metadata
+import pathlib
+import platform
+import subprocess
+
+
+def card(session, config, model, splits, metrics, history):
+    """A dict for JSON with all that is needed to judge a model or to train it again."""
+    return {
+        "recipe": session.recipe,
+        "metrics": metrics,
+        "config": dataclasses.asdict(config),
+        "precision": session.precision,
+        "dataset": splits.facts,
+        "parameters": model.count_params(),
+        "training": {"device": session.device, "seconds": round(sum(row["seconds"] for row in history), 1)},
+        "versions": {
+            "python": platform.python_version(),
+            **{
+                name: importlib.metadata.version(name)
+                for name in ("keras", "tensorflow", "tensorflow-datasets", "numpy")
+            },
+        },
+        "commit": _commit(),
+    }
+
+
+def _commit():
+    """The commit of the project's checkout, with a `+` where files differ from it; None outside a checkout."""
+    here = pathlib.Path(__file__).resolve().parents[2]
+    git = ["git", "-C", str(here)]
+    try:
+        top = subprocess.run([*git, "rev-parse", "--show-toplevel"], capture_output=True, text=True, check=True).stdout
+        if pathlib.Path(top.strip()) != here:
+            return None  # installed inside somebody else's repository
+        commit = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=True).stdout.strip()
+        changes = subprocess.run([*git, "status", "--porcelain"], capture_output=True, text=True, check=True).stdout
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return commit + ("+" if changes else "")

@@ -1,0 +1,154 @@
+"""The command line over all recipe pages.
+
+A page `recipes/<architecture>_<dataset>.py` has `Config` (a frozen dataclass: every knob), `DATASETS` (the embedded
+one first), `load(cfg, data_dir) -> Splits`, `build_model(cfg, steps)`, `serving(model, splits) -> tf.function`,
+`sample(splits) -> request`, `evaluate(answer, splits, folder) -> metrics`, `read_input(text, cfg, data_dir) ->
+request`, `show(answer) -> str` and `run(cfg, session) -> (path, card)`. A page dropped into the folder is in the
+command line.
+"""
+
+import argparse
+import ast
+import contextlib
+import importlib
+import os
+import pathlib
+import sys
+import tempfile
+
+from recipes._core.errors import RecipeError
+
+COMMANDS = ("list", "show", "train", "evaluate", "export", "predict")
+PAGES = pathlib.Path(__file__).resolve().parents[1]
+
+
+def names():
+    """The names of all recipes."""
+    return sorted(path.stem for path in PAGES.glob("*.py") if not path.stem.startswith("_"))
+
+
+def page_text(name):
+    """The source of a recipe's page.
+
+    Raises:
+        RecipeError: there is no such recipe; the message gives the nearest.
+    """
+    if name not in names():
+        raise RecipeError(f"Expected the name of a recipe, received {name!r}. {nearest(name, names())}")
+    return (PAGES / f"{name}.py").read_text()
+
+
+def page(name):
+    """The module of a recipe."""
+    page_text(name)
+    try:
+        return _import(f"recipes.{name}")
+    except ModuleNotFoundError as error:
+        raise RecipeError(f"{error}. What the recipes need: pip install 'recurrent-archs[recipes]'") from error
+
+
+def nearest(word, words):
+    return _import("archs._core.registry").nearest(word, words)
+
+
+def _import(module):
+    """Imports a module, and so TensorFlow, without the messages of TensorFlow's start."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    with _stderr_held_back():
+        tensorflow = importlib.import_module("tensorflow")
+        tensorflow.get_logger().setLevel("ERROR")
+        tensorflow.config.list_physical_devices()
+        return importlib.import_module(module)
+
+
+@contextlib.contextmanager
+def _stderr_held_back():
+    """Keeps what C++ code writes to stderr from the terminal, unless an error comes out of it."""
+    sys.stderr.flush()
+    with tempfile.TemporaryFile() as held:
+        stderr = os.dup(2)
+        os.dup2(held.fileno(), 2)
+        try:
+            yield
+        except BaseException:
+            held.seek(0)
+            os.write(stderr, held.read())
+            raise
+        finally:
+            os.dup2(stderr, 2)
+            os.close(stderr)
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message):
+        raise RecipeError(f"{message}\n{self.format_usage().rstrip()}")
+
+
+def _parser():
+    parser = _Parser(prog="python -m recipes", description="Train, evaluate, export and ask the models of the catalog.")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    def add(name, text, epilog=None):
+        command = commands.add_parser(name, help=text, description=text, epilog=epilog, allow_abbrev=False)
+        if name != "list":
+            command.add_argument("name", help="of the recipe")
+        if name not in ("list", "show"):
+            command.add_argument("--runs", type=pathlib.Path, default="runs", help="folder of all runs")
+            command.add_argument("--saved-models", type=pathlib.Path, default="saved_models", help="of all exports")
+            command.add_argument("--data-dir", help="where TFDS keeps its data")
+        return command
+
+    add("list", "Name the recipes.")
+    add("show", "Print what a recipe is, and its settings.")
+    example = "python -m recipes train vanilla_lstm_mnist --dataset=fashion_mnist --units=256"
+    command = add("train", "Train, evaluate and export.", f"Every setting of the recipe is an option, too: {example}")
+    command.add_argument("--device", choices=["auto", "cpu", "gpu"], default="auto", help="auto: a GPU if there is one")
+    command.add_argument("--precision", choices=["float32", "mixed_bfloat16", "mixed_float16"], help="default: float32")
+    command.add_argument("--resume", action="store_true", help="go on with the newest run that is not finished")
+    command.add_argument("--checkpoint-minutes", type=float, default=5.0, help="between checkpoints within an epoch")
+    command = add("evaluate", "Measure a trained model on the test split.")
+    command.add_argument("--run", type=pathlib.Path, help="folder of the run; default: the newest finished one")
+    command.add_argument("--saved-model", action="store_true", help="measure the newest exported model instead")
+    command = add("export", "Export the model of a run as a SavedModel, without training again.")
+    command.add_argument("--run", type=pathlib.Path, help="folder of the run; default: the newest finished one")
+    command = add("predict", "Ask the exported model.")
+    command.add_argument("input", help="what the recipe reads, such as the path of a picture, or test:N")
+    command.add_argument("--version", type=int, help="of the exported model; default: the newest")
+    return parser
+
+
+def main(argv=None):
+    """Runs a command; returns the exit status: 0, 2 for what the user can mend, 130 when a signal stopped it."""
+    try:
+        argv = sys.argv[1:] if argv is None else argv
+        if argv and not argv[0].startswith("-") and argv[0] not in COMMANDS:
+            raise RecipeError(f"Expected a command, received {argv[0]!r}. {nearest(argv[0], COMMANDS)}")
+        arguments, settings = _parser().parse_known_args(argv)
+        if settings and arguments.command != "train":
+            raise RecipeError(f"Expected no further arguments, received {' '.join(settings)}.")
+        arguments.settings = settings
+        if arguments.command in ("list", "show"):
+            {"list": _list, "show": _show}[arguments.command](arguments)
+        else:
+            recipe = page(arguments.name)
+            getattr(_import("recipes._core.commands"), arguments.command)(recipe, arguments)
+        return 0
+    except RecipeError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("Stopped. To go on with a training, run the same command with --resume.", file=sys.stderr)
+        return 130
+
+
+def _list(arguments):
+    for name in names():
+        print(f"{name}  {ast.get_docstring(ast.parse(page_text(name))).splitlines()[0]}")
+
+
+def _show(arguments):
+    text = page_text(arguments.name)
+    tree = ast.parse(text)
+    config = next(node for node in tree.body if isinstance(node, ast.ClassDef) and node.name == "Config")
+    print(f"{ast.get_docstring(tree)}\n\nSettings, each an option --key=value of train:\n")
+    print("\n".join(text.splitlines()[config.lineno : config.end_lineno]))

@@ -1,0 +1,120 @@
+"""What the commands do once TensorFlow is there: `train`, `evaluate`, `export`, `predict`."""
+
+import json
+import pathlib
+
+import keras
+
+from recipes._core import config, export as exporter, session as sessions
+from recipes._core.errors import RecipeError
+
+
+def train(recipe, arguments):
+    """Trains a recipe, or goes on with its newest unfinished run; prints what came out."""
+    cfg, precision = config.parse(recipe, arguments.settings), arguments.precision or "float32"
+    if arguments.resume:
+        folder = sessions.find_folder(arguments.runs, arguments.name, finished=False)
+        cfg, precision = _as_started(recipe, folder, arguments)
+    device = sessions.use_device(arguments.device, precision)
+    _check(recipe, cfg)
+    if not arguments.resume:
+        folder = sessions.new_folder(arguments.runs, arguments.name, cfg, precision)
+    print(f"Run:        {folder}\nDevice:     {device}", flush=True)
+    keras.utils.set_random_seed(cfg.seed)
+    path, card = recipe.run(
+        cfg,
+        sessions.Session(
+            recipe=arguments.name,
+            folder=folder,
+            saved_models=arguments.saved_models,
+            data_dir=arguments.data_dir,
+            precision=precision,
+            checkpoint_minutes=arguments.checkpoint_minutes,
+            device=device,
+        ),
+    )
+    sessions.write_json(folder / "card.json", card | {"saved_model": str(path)})
+    print(f"\nTrained in {card['training']['seconds']:.0f} s; curves, confusion matrix and card are in {folder}")
+    _print_metrics(card["metrics"])
+    _print_export(recipe, path, card)
+
+
+def evaluate(recipe, arguments):
+    """Measures the model of a run, or the newest exported model, on the test split."""
+    if arguments.saved_model:
+        answer, path = exporter.load(arguments.saved_models / arguments.name, arguments.name)
+        cfg = recipe.Config(**_card(path)["config"])
+        splits = recipe.load(cfg, arguments.data_dir)
+    else:
+        path, cfg, model, splits = _trained(recipe, arguments)
+        answer = exporter.as_arrays(recipe.serving(model, splits))
+    print(f"Evaluating {path} on the test split of {cfg.dataset}")
+    _print_metrics(recipe.evaluate(answer, splits))
+
+
+def export(recipe, arguments):
+    """Exports the model of a run once more, as a new version."""
+    folder, _, model, splits = _trained(recipe, arguments)
+    facts = _card(folder)
+    path, card = exporter.export(
+        recipe.serving(model, splits),
+        sample=recipe.sample(splits),
+        card={name: fact for name, fact in facts.items() if name not in ("saved_model", "sample")},
+        folder=arguments.saved_models / arguments.name,
+    )
+    _print_export(recipe, path, card)
+
+
+def predict(recipe, arguments):
+    """Prints the exported model's answer to one input."""
+    answer, path = exporter.load(arguments.saved_models / arguments.name, arguments.name, arguments.version)
+    request = recipe.read_input(arguments.input, recipe.Config(**_card(path)["config"]), arguments.data_dir)
+    print(f"{path}: {recipe.show(answer(request))}")
+
+
+def _check(recipe, cfg):
+    """Builds the model once, before anything is written, so that a wrong setting is told at once."""
+    try:
+        recipe.build_model(cfg, steps=1)
+    except ValueError as error:
+        raise RecipeError(str(error)) from error
+
+
+def _as_started(recipe, folder, arguments):
+    """The configuration and precision that a run was started with.
+
+    Raises:
+        RecipeError: the command line asks for others.
+    """
+    saved = json.loads((folder / "config.json").read_text())
+    asked = config.parse_values(recipe.Config, arguments.settings)
+    differing = {key: value for key, value in asked.items() if value != saved["config"][key]}
+    if arguments.precision not in (None, saved["precision"]):
+        differing["precision"] = arguments.precision
+    for key, value in differing.items():
+        expected = (saved["config"] | saved)[key]
+        raise RecipeError(f"Expected --{key}={expected}, with which {folder} was started, received {value!r}.")
+    return recipe.Config(**saved["config"]), saved["precision"]
+
+
+def _trained(recipe, arguments):
+    """Folder, configuration, model and data of a finished run."""
+    folder = arguments.run or sessions.find_folder(arguments.runs, arguments.name, finished=True)
+    if not (folder / "card.json").exists():
+        raise RecipeError(f"Expected the folder of a finished run, with its card.json, received {folder}.")
+    sessions.use_device("auto")
+    cfg = recipe.Config(**_card(folder)["config"])
+    return folder, cfg, keras.saving.load_model(folder / "model.keras"), recipe.load(cfg, arguments.data_dir)
+
+
+def _card(folder):
+    return json.loads((pathlib.Path(folder) / "card.json").read_text())
+
+
+def _print_metrics(metrics):
+    for name, value in metrics.items():
+        print(f"  {name.replace('_', ' '):<20} {value:.4f}")
+
+
+def _print_export(recipe, path, card):
+    print(f"SavedModel: {path}\nIts answer to the first test example: {recipe.show(card['sample']['answer'])}")

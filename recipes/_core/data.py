@@ -1,0 +1,158 @@
+"""Data: TFDS builders, prepared also where there is no network, and batches in an order that can be resumed."""
+
+import collections.abc
+import contextlib
+import dataclasses
+import hashlib
+import importlib
+import importlib.util
+import pathlib
+import socket
+import sys
+import urllib.parse
+import urllib.request
+
+import numpy as np
+import tensorflow as tf
+import tensorflow_datasets as tfds
+from tensorflow_datasets.core.download import downloader
+
+from recipes._core.errors import RecipeError
+
+# As shipped, ten retries with back-off: a source that does not answer would hang for 205 seconds.
+downloader.MAX_RETRIES = 3
+
+_SECONDS_TO_CONNECT = 5
+
+
+def prepare(name, *, embedded, data_dir=None):
+    """The TFDS builder `name`, ours or TFDS' own, with its data prepared on disk.
+
+    Args:
+        name: of the builder, such as `"mnist"`.
+        embedded: name of the recipe's dataset that needs no download, for the error message.
+        data_dir: where TFDS keeps its data. Default: TFDS' own, `~/tensorflow_datasets`.
+
+    Raises:
+        RecipeError: the source files are not there and cannot be downloaded.
+    """
+    ours = f"recipes.datasets.{name}.{name}_dataset_builder"
+    if importlib.util.find_spec(f"recipes.datasets.{name}"):
+        importlib.import_module(ours)
+    builder = tfds.builder(name, data_dir=data_dir)
+    if builder.is_prepared():
+        return builder
+    if not sys.stderr.isatty():
+        tfds.disable_progress_bar()
+    root = pathlib.Path(builder.data_dir).parents[2 if builder.builder_config else 1]
+    downloads = root / "downloads"
+    manual = downloads / "manual" / name
+    print(f"Preparing {name} in {root} (once) ...", flush=True)
+    try:
+        if not _anything_placed(builder, downloads):
+            _check_network(builder)
+        # The files of different builders may have one name (mnist, fashion_mnist): a folder for each, where it exists.
+        config = tfds.download.DownloadConfig(manual_dir=str(manual if manual.is_dir() else manual.parent))
+        with contextlib.redirect_stdout(None):  # it announces a download also where there is none
+            builder.download_and_prepare(download_config=config)
+    except (OSError, tfds.download.DownloadError) as error:
+        files = sorted({info.filename for info in (builder.url_infos or {}).values() if info.filename})
+        shown = ", ".join(files[:8]) + (", ..." if len(files) > 8 else "")
+        raise RecipeError(
+            f"The dataset {name!r} has to be downloaded, and that failed: {error}\n"
+            f"Without a network, take --dataset={embedded}, which needs no download, or place the files\n"
+            f"  {shown}\nin the folder\n  {manual}"
+        ) from error
+    return builder
+
+
+def _anything_placed(builder, downloads):
+    names = {info.filename for info in (builder.url_infos or {}).values()}
+    folders = [downloads / builder.name, downloads / "manual" / builder.name]
+    placed = [path for folder in folders if folder.is_dir() for path in folder.iterdir() if path.is_file()]
+    return bool(placed) or any((downloads / "manual" / name).is_file() for name in names if name)
+
+
+def _check_network(builder):
+    """Raises OSError within seconds where the hosts of the source files cannot be reached, which TFDS does not."""
+    if urllib.request.getproxies():
+        return
+    for host in {urllib.parse.urlparse(url).hostname for url in builder.url_infos or {}}:
+        try:
+            socket.create_connection((host, 443), timeout=_SECONDS_TO_CONNECT).close()
+        except OSError as error:
+            raise OSError(f"no connection to {host} ({error})") from error
+
+
+def read(builder, split):
+    """All examples of a split, as a dict of feature name to tensor (examples, ...)."""
+    return builder.as_dataset(split=split, batch_size=-1)
+
+
+def describe(builder, *splits):
+    """Name and version of a dataset and the sha256 of what `read` returned, for the card."""
+    # Of the values, and not of the files, in whose records the features come in any order.
+    digest = hashlib.sha256()
+    for split in splits:
+        for name in sorted(split):
+            values = np.asarray(split[name])
+            digest.update(f"{name} {values.shape} {values.dtype} ".encode())
+            digest.update(b"\0".join(values.ravel()) if values.dtype == object else values.tobytes())
+    return {"name": builder.name, "version": str(builder.version), "sha256": digest.hexdigest()}
+
+
+@dataclasses.dataclass(frozen=True)
+class Batches:
+    """Batches of examples held in memory; with a seed, shuffled in an order that seed and epoch alone decide.
+
+    Attributes:
+        columns: dict of feature name to tensor, or a tensor, with the examples along the first axis.
+        batch_size: of every batch but perhaps the last.
+        transform: function (batch, seed) -> what the dataset yields, where `seed` is an int32 tensor of shape (2,)
+            for stateless random operations, different for each batch of each epoch.
+        seed: of the shuffle and of `transform`. None: the examples stay in order.
+    """
+
+    columns: object
+    batch_size: int
+    transform: collections.abc.Callable
+    seed: int | None = None
+
+    @property
+    def examples(self):
+        return len(tf.nest.flatten(self.columns)[0])
+
+    def __len__(self):
+        return -(-self.examples // self.batch_size)
+
+    def epoch(self, number=0, start=0):
+        """A `tf.data.Dataset` of the batches of an epoch, from batch `start` on."""
+        order = np.arange(self.examples)
+        if self.seed is not None:
+            order = np.random.default_rng([self.seed, number]).permutation(order)
+        seeds = np.random.default_rng([self.seed or 0, number, 1]).integers(2**31, size=(len(self), 2), dtype=np.int32)
+
+        def batch(rows, seed):
+            return self.transform(tf.nest.map_structure(lambda column: tf.gather(column, rows), self.columns), seed)
+
+        rows = tf.data.Dataset.from_tensor_slices(order[start * self.batch_size :]).batch(self.batch_size)
+        dataset = tf.data.Dataset.zip(rows, tf.data.Dataset.from_tensor_slices(seeds[start:]))
+        return dataset.map(batch, num_parallel_calls=2, deterministic=True).prefetch(2)
+
+
+@dataclasses.dataclass(frozen=True)
+class Splits:
+    """A dataset, split.
+
+    Attributes:
+        train, validation: `Batches`.
+        test: dict of feature name to tensor, as `read` returns it.
+        labels: names of the classes.
+        facts: what `describe` says of the dataset.
+    """
+
+    train: Batches
+    validation: Batches
+    test: dict
+    labels: list
+    facts: dict

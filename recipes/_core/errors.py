@@ -1,0 +1,5 @@
+"""The error that the command line prints without a traceback."""
+
+
+class RecipeError(Exception):
+    """Something the user can mend: the message says what was expected, what was received, and what to do."""

@@ -1,0 +1,173 @@
+"""Export: a SavedModel that was seen to answer right in another process before a server can see it."""
+
+import os
+import pathlib
+import shutil
+import subprocess
+import sys
+import tempfile
+import uuid
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from recipes._core.errors import RecipeError
+from recipes._core.session import write_json
+
+_REPLAY = """
+import sys
+import numpy as np
+import tensorflow as tf
+model = tf.saved_model.load(sys.argv[1])
+with np.load(sys.argv[2]) as sample:
+    answer = model.signatures["serving_default"](**{name: tf.constant(sample[name]) for name in sample.files})
+texts = {name: value.numpy().astype("S") for name, value in answer.items() if value.dtype == tf.string}
+np.savez(sys.argv[3], **{name: value.numpy() for name, value in answer.items()} | texts)
+"""
+
+
+def checked_lengths(sequences, lengths):
+    """In a signature: `sequences` (batch, time, ...) and `lengths` (batch,), or InvalidArgument with our words."""
+    time = tf.shape(sequences)[1]
+    checks = [
+        tf.debugging.assert_equal(tf.shape(lengths)[0], tf.shape(sequences)[0], "lengths: expected one for each row"),
+        tf.debugging.assert_positive(tf.shape(sequences)[0], "expected at least one row, received an empty batch"),
+        tf.debugging.assert_positive(lengths, "lengths: expected 1 or more"),
+        tf.debugging.assert_less_equal(lengths, time, "lengths: expected no more than there are time steps"),
+    ]
+    with tf.control_dependencies([check for check in checks if check is not None]):
+        return tf.identity(sequences), tf.identity(lengths)
+
+
+def export(serving_default, *, sample, card, folder):
+    """Writes the SavedModel `folder`/<next version>, for `tensorflow_model_server` and `tf.saved_model.load`.
+
+    It is written beside its place, loaded in a fresh process that knows only TensorFlow, compared with the live
+    function on `sample`, and renamed at the end: a server never sees half a model.
+
+    Args:
+        serving_default: `tf.function` with an input signature of named inputs, that returns a dict.
+        sample: dict of input name to array, a request that is replayed and goes into the card with its answer.
+        card: dict, written to `card.json` beside the model.
+        folder: of the recipe's exports.
+
+    Returns:
+        The path of the version, and the card with the sample in it.
+
+    Raises:
+        RecipeError: the reloaded model answers otherwise than the live one.
+    """
+    folder = pathlib.Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    _remove_leftovers(folder)
+    # A server takes only whole numbers for versions, and so passes over this one.
+    temporary = folder / f".tmp-{os.getpid()}-{uuid.uuid4().hex[:8]}"
+    try:
+        archive = keras.export.ExportArchive()
+        # No archive.track(model): it stores every weight twice. https://github.com/keras-team/keras/issues/23553
+        archive.add_endpoint("serving_default", serving_default)
+        archive.write_out(str(temporary), verbose=False)
+        answer = _verify(temporary, serving_default, sample)
+        card = card | {"sample": {"request": _lists(sample), "answer": _lists(answer)}}
+        write_json(temporary / "card.json", card)
+        return _rename_to_next_version(temporary, folder), card
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _verify(path, serving_default, sample):
+    """The answer of the model at `path` to `sample`, from a fresh process; checked against the live function."""
+    live = as_arrays(serving_default)(sample)
+    with tempfile.TemporaryDirectory() as scratch:
+        request, reply = pathlib.Path(scratch, "request.npz"), pathlib.Path(scratch, "reply.npz")
+        np.savez(request, **sample)
+        run = subprocess.run(
+            [sys.executable, "-I", "-c", _REPLAY, str(path.resolve()), str(request), str(reply)],
+            capture_output=True,
+            text=True,
+            cwd=scratch,
+            env=os.environ | {"CUDA_VISIBLE_DEVICES": "-1"},
+        )
+        if run.returncode:
+            raise RecipeError(f"The exported model does not load in a fresh process:\n{run.stderr[-2000:]}")
+        with np.load(reply) as file:
+            loaded = {name: _text(value) for name, value in file.items()}
+    for name, expected in live.items():
+        same = (
+            np.allclose(loaded[name], expected, rtol=1e-4, atol=1e-5)
+            if np.issubdtype(expected.dtype, np.floating)
+            else np.array_equal(loaded[name], expected)
+        )
+        if not same:
+            raise RecipeError(
+                f"The exported model answers otherwise than the live one: expected {name} {expected}, "
+                f"received {loaded[name]}."
+            )
+    return loaded
+
+
+def _remove_leftovers(folder):
+    """Removes what a killed export left behind, and nothing of one that is running."""
+    for path in folder.glob(".tmp-*"):
+        try:
+            os.kill(int(path.name.split("-")[1]), 0)
+        except (ProcessLookupError, ValueError, IndexError):
+            shutil.rmtree(path, ignore_errors=True)
+        except PermissionError:
+            pass  # somebody else's process, alive
+
+
+def versions(folder):
+    """The version numbers in a recipe's folder of exports, ascending."""
+    return sorted(int(path.name) for path in pathlib.Path(folder).glob("[0-9]*") if path.name.isdecimal())
+
+
+def _rename_to_next_version(temporary, folder):
+    while True:
+        target = folder / str(max(versions(folder), default=0) + 1)
+        try:
+            temporary.rename(target)
+            return target
+        except OSError:
+            if not target.exists():  # otherwise another export took the number
+                raise
+
+
+def load(folder, recipe, version=None):
+    """The signature `serving_default` of an exported model, and the path of its version.
+
+    The function takes a dict of arrays and returns a dict of arrays.
+
+    Raises:
+        RecipeError: there is no such version.
+    """
+    there = versions(folder)
+    if not there or version not in (None, *there):
+        wanted = f"version {version} of {recipe}" if version else f"an exported model of {recipe}"
+        raise RecipeError(
+            f"Expected {wanted} in {folder}, found {there or 'none'}. "
+            f"To train and export one: python -m recipes train {recipe}"
+        )
+    path = pathlib.Path(folder) / str(version or there[-1])
+    model = tf.saved_model.load(str(path))
+    return as_arrays(model.signatures["serving_default"]), path
+
+
+def as_arrays(signature):
+    """A signature as a function from a dict of arrays to a dict of arrays."""
+
+    def call(request):
+        answer = signature(**{name: tf.constant(array) for name, array in request.items()})
+        return {name: _text(value.numpy()) for name, value in answer.items()}
+
+    return call
+
+
+def _text(array):
+    """The array; one of bytes as one of strings."""
+    return np.char.decode(array.astype("S"), "utf-8") if array.dtype.kind in "OS" else array
+
+
+def _lists(arrays):
+    return {name: array.tolist() for name, array in arrays.items()}

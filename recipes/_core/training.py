@@ -1,0 +1,188 @@
+"""Fit, with progress, metrics on disk, and checkpoints from which a killed run goes on as if nothing had happened."""
+
+import contextlib
+import csv
+import signal
+import sys
+import threading
+import time
+
+import keras
+import tensorflow as tf
+from tqdm import tqdm
+
+
+def fit(model, train, *, validation, epochs, session):
+    """Trains a compiled model and returns its history, a list of one dict per epoch.
+
+    The run goes on from the checkpoint in the session's folder, if there is one: weights, optimizer, dropout seeds,
+    running metrics and the place in the shuffled data are restored, so that on a CPU the result equals that of a run
+    that was never stopped. Ctrl-C and SIGTERM write a checkpoint first.
+
+    Args:
+        model: a compiled `keras.Model`.
+        train: `Batches` with a seed.
+        validation: `Batches`, run at the end of each epoch.
+        epochs: how often to go through `train`.
+        session: `Session`, whose folder gets `checkpoint/`, `metrics.csv`, `tensorboard/` and `model.keras`.
+
+    Raises:
+        KeyboardInterrupt: stopped by a signal; everything is saved.
+    """
+    keeper = _Keeper(session, len(train))
+    history = _Metrics(session.folder, done=keeper.step // len(train))
+    validation_data = validation.epoch()
+    with _Progress(epochs, len(train), keeper.step) as progress, _signals_to(keeper):
+        for epoch in range(keeper.step // len(train), epochs):
+            started = time.perf_counter()
+            logs = model.fit(
+                train.epoch(epoch, start=keeper.step % len(train)),
+                validation_data=validation_data,
+                initial_epoch=epoch,
+                epochs=epoch + 1,
+                shuffle=False,  # `train` did that
+                verbose=0,
+                callbacks=[keeper, progress],
+            ).history
+            row = {"epoch": epoch + 1} | {name: values[-1] for name, values in logs.items()}
+            row["learning_rate"] = float(keras.ops.convert_to_numpy(model.optimizer.learning_rate))
+            row["seconds"] = round(time.perf_counter() - started, 3)
+            history.append(row)
+            progress.epoch(row)
+            keeper.save()
+            keeper.stop_if_asked()
+        if not keeper.restored:  # killed after the last epoch: nothing left to fit
+            keeper.restore(model=model)
+    unfinished = session.folder / ".model.keras"
+    model.save(unfinished)
+    unfinished.replace(session.folder / "model.keras")
+    return history.rows
+
+
+class _Keeper(keras.callbacks.Callback):
+    """Writes and restores checkpoints of the whole state of a training, and stops it when a signal asks for it."""
+
+    def __init__(self, session, steps_per_epoch):
+        super().__init__()
+        self._folder = session.folder / "checkpoint"
+        self._seconds = 60 * session.checkpoint_minutes
+        self._steps_per_epoch = steps_per_epoch
+        self._saved_at = time.monotonic()
+        self.restored = self.asked_to_stop = False
+        latest = tf.train.latest_checkpoint(self._folder)
+        self.step = int(latest.rpartition("-")[2]) if latest else 0
+
+    def restore(self, **parts):
+        """Restores the variables of each part, by name a model, an optimizer or a list of variables."""
+        parts = {name: getattr(part, "variables", part) for name, part in parts.items()}
+        checkpoint = tf.train.Checkpoint(**{name: [v.value for v in part] for name, part in parts.items()})
+        self._manager = tf.train.CheckpointManager(checkpoint, self._folder, max_to_keep=1)
+        if self._manager.latest_checkpoint:
+            checkpoint.restore(self._manager.latest_checkpoint).assert_existing_objects_matched()
+        self.restored = True
+
+    def on_epoch_begin(self, epoch, logs=None):
+        # Here, and not before `fit`: the metrics exist by now, and Keras has just set them to zero.
+        if not self.restored:
+            self.restore(model=self.model, optimizer=self.model.optimizer, metrics=self.model.metrics_variables)
+
+    def on_train_batch_end(self, batch, logs=None):
+        self.step += 1
+        if self.step % self._steps_per_epoch == 0:
+            return  # the end of the epoch writes its checkpoint, after its metrics
+        if self.asked_to_stop or time.monotonic() - self._saved_at >= self._seconds:
+            self.save()
+            self.stop_if_asked()
+
+    def save(self):
+        self._manager.save(checkpoint_number=self.step)
+        self._saved_at = time.monotonic()
+
+    def stop_if_asked(self):
+        if self.asked_to_stop:
+            raise KeyboardInterrupt
+
+
+@contextlib.contextmanager
+def _signals_to(keeper):
+    """Lets the first SIGINT or SIGTERM ask `keeper` to stop at the next step, and a second one kill."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def ask(number, frame):
+        keeper.asked_to_stop = True
+        signal.signal(number, before[number])
+
+    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+class _Metrics:
+    """One row per epoch, in `metrics.csv` and as TensorBoard scalars."""
+
+    def __init__(self, folder, done):
+        self._path = folder / "metrics.csv"
+        self._writer = tf.summary.create_file_writer(str(folder / "tensorboard"))
+        self.rows = []
+        if self._path.exists():
+            with self._path.open(newline="") as file:
+                rows = [{name: float(value) for name, value in row.items()} for row in csv.DictReader(file)]
+            self.rows = [row | {"epoch": int(row["epoch"])} for row in rows if row["epoch"] <= done]
+            self._write()
+
+    def append(self, row):
+        self.rows.append(row)
+        self._write()
+        with self._writer.as_default(step=row["epoch"]):
+            for name, value in row.items():
+                tf.summary.scalar(name, value)
+        self._writer.flush()
+
+    def _write(self):
+        new = self._path.with_suffix(".new")
+        with new.open("w", newline="") as file:
+            if self.rows:
+                writer = csv.DictWriter(file, self.rows[0])
+                writer.writeheader()
+                writer.writerows(self.rows)
+        new.replace(self._path)
+
+
+class _Progress(keras.callbacks.Callback):
+    """A bar over all steps with the time left, on a terminal; elsewhere a line per epoch."""
+
+    def __init__(self, epochs, steps_per_epoch, done):
+        super().__init__()
+        self._epochs = epochs
+        self._bar = tqdm(
+            total=epochs * steps_per_epoch, initial=done, unit="step", disable=not sys.stderr.isatty(), leave=False
+        )
+        self._left = epochs * steps_per_epoch - done
+        self._done = 0
+        self._started = self._shown_at = time.monotonic()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self._bar.close()
+
+    def on_train_batch_end(self, batch, logs=None):
+        self._done += 1
+        self._bar.update()
+        if logs and not self._bar.disable and time.monotonic() - self._shown_at > 0.5:
+            self._bar.set_postfix({name: f"{float(value):.4f}" for name, value in logs.items()}, refresh=False)
+            self._shown_at = time.monotonic()
+
+    def epoch(self, row):
+        hidden = ("epoch", "learning_rate", "seconds")
+        figures = "  ".join(f"{name} {value:.4f}" for name, value in row.items() if name not in hidden)
+        seconds = (time.monotonic() - self._started) / self._done * (self._left - self._done)
+        line = f"epoch {row['epoch']:>{len(str(self._epochs))}}/{self._epochs}  {figures}"
+        self._bar.write(f"{line}  {tqdm.format_interval(seconds)} left", file=sys.stdout)
+        sys.stdout.flush()

@@ -1,0 +1,648 @@
+"""Every rule of the catalog against every cell and every architecture in it.
+
+Tests of one cell: `pytest tests/test_catalog.py -k NAME`. Sizes are odd, so that no transposed axis can pass.
+"""
+
+import ast
+import importlib
+import inspect
+import pathlib
+import re
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import archs
+from archs._core import registry
+
+ROOT = pathlib.Path(__file__).resolve().parents[1]
+CELLS, ARCHS = archs.list_cells(), archs.list_archs()
+BATCH, TIME, FEATURES, UNITS = 3, 5, 4, 6
+MASKS = {
+    "right": [[1, 1, 1, 0, 0], [1, 1, 1, 1, 1], [1, 0, 0, 0, 0]],
+    "left": [[0, 0, 1, 1, 1], [1, 1, 1, 1, 1], [0, 0, 0, 0, 1]],
+    "holes": [[1, 0, 1, 0, 1], [0, 1, 1, 0, 0], [1, 1, 0, 0, 1]],
+    "all": [[0, 0, 0, 0, 0], [1, 1, 1, 1, 1], [1, 1, 0, 0, 0]],
+}
+
+each_cell = pytest.mark.parametrize("name", CELLS)
+
+
+def reference_of(name):
+    return importlib.import_module(f"tests.reference.{name}")
+
+
+CASES = [(name, case) for name in CELLS for case in getattr(reference_of(name), "CASES", [{}])]
+each_case = pytest.mark.parametrize(("name", "case"), CASES, ids=[f"{name}-{case}" for name, case in CASES])
+
+
+def random(*shape, seed=0, scale=1.0):
+    return scale * np.random.default_rng(seed).normal(size=shape)
+
+
+def randomize(layer, seed=1):
+    """Gives every weight, biases included, random values; returns them by name."""
+    weights = {w.name: random(*w.shape, seed=[seed, i], scale=0.5) for i, w in enumerate(layer.weights)}
+    layer.set_weights([weights[w.name] for w in layer.weights])
+    return weights
+
+
+def recurrent(name, layer=archs.Recurrent, dtype="float64", seed=1, arguments=(), **options):
+    """A built layer around the cell, with random weights."""
+    cell = archs.create(name, UNITS, dtype=dtype, **dict(arguments))
+    built = layer(cell, dtype=cell.dtype_policy, **options)
+    built.build((BATCH, TIME, FEATURES))
+    randomize(built, seed)
+    return built
+
+
+def inputs(time=TIME, seed=2):
+    return random(BATCH, time, FEATURES, seed=seed)
+
+
+def initial(layer, seed=3):
+    return [random(BATCH, size, seed=[seed, i], scale=0.5) for i, size in enumerate(layer.cell.state_size)]
+
+
+def run_reference(name, weights, sequence, states, case, mask=None):
+    """Outputs (batch, time, units) and final states of the NumPy transcription; masked steps keep the states."""
+    step, states, outputs = reference_of(name).step, tuple(states), []
+    for t in range(sequence.shape[1]):
+        new = step(weights, sequence[:, t], states, **case)
+        keep = np.ones((len(sequence), 1), bool) if mask is None else np.asarray(mask, bool)[:, t, None]
+        states = tuple(np.where(keep, a, b) for a, b in zip(new, states, strict=True))
+        outputs.append(states[0])
+    return np.stack(outputs, axis=1), states
+
+
+def numpy(tensors):
+    return [np.asarray(tf.cast(t, tf.float64)) for t in tensors]
+
+
+def gradients(layer, sequence, states, mask=None):
+    """Gradients of a random projection of all outputs, by every weight, the inputs and the initial states."""
+    sequence, states = tf.constant(sequence), [tf.constant(s) for s in states]
+    with tf.GradientTape() as tape:
+        tape.watch([sequence, states])
+        outputs = layer(sequence, initial_state=states, mask=mask)
+        loss = tf.reduce_sum(outputs * random(*outputs.shape, seed=9))
+    return numpy(tape.gradient(loss, [*(w.value for w in layer.trainable_weights), sequence, *states]))
+
+
+# --- the catalog itself
+
+
+@pytest.mark.parametrize(("folder", "names"), [("archs/cells", CELLS), ("archs", ARCHS), ("tests/reference", CELLS)])
+def test_catalog_is_complete_and_not_empty(folder, names):
+    files = sorted(p.stem for p in (ROOT / folder).glob("*.py") if not p.stem.startswith("_"))
+    assert files
+    assert files == names
+
+
+@each_cell
+def test_cell_is_exported_and_registered(name):
+    cls = archs.get(name)
+    assert getattr(archs, cls.__name__) is cls
+    assert keras.saving.get_registered_name(cls) == f"archs>{cls.__name__}"
+    assert cls.__name__.lower() == name.replace("_", "") + "cell"
+
+
+@each_cell
+def test_cell_page_has_all_its_sections(name):
+    page = inspect.getdoc(archs.get(name))
+    sections = ["Equations:", "Weights", "Departures", "Args:", "Call arguments:", "Returns:", "Raises:", "Example:"]
+    assert [s for s in sections if s not in page] == []
+    assert [page.index(s) for s in sections] == sorted(page.index(s) for s in sections)
+
+
+@each_cell
+def test_reference_imports_numpy_only(name):
+    tree = ast.parse((ROOT / f"tests/reference/{name}.py").read_text())
+    imported = [n for n in ast.walk(tree) if isinstance(n, ast.Import | ast.ImportFrom)]
+    assert [ast.unparse(n) for n in imported] == ["import numpy as np"]
+
+
+# --- right
+
+
+@each_case
+def test_reference(name, case):
+    layer = recurrent(name, arguments=case, return_sequences=True, return_state=True)
+    sequence, states = inputs(), initial(layer)
+    outputs, *finals = numpy(layer(sequence, initial_state=states))
+    expected, expected_finals = run_reference(name, randomize(layer), sequence, states, case)
+    np.testing.assert_allclose(outputs, expected, rtol=0, atol=1e-12)
+    for final, expected_final in zip(finals, expected_finals, strict=True):
+        np.testing.assert_allclose(final, expected_final, rtol=0, atol=1e-12)
+
+
+@each_case
+def test_gradient_equals_finite_differences_of_reference(name, case):
+    layer = recurrent(name, arguments=case, return_sequences=True)
+    sequence, states = inputs(), initial(layer)
+    weights = randomize(layer)
+    received = gradients(layer, sequence, states)
+    places = [*(weights[w.name] for w in layer.trainable_weights), sequence, *states]
+    projection = random(BATCH, TIME, layer.cell.output_size, seed=9)
+
+    def loss():
+        return np.sum(projection * run_reference(name, weights, sequence, states, case)[0])
+
+    eps = 1e-6
+    for array, gradient in zip(places, received, strict=True):
+        expected = np.zeros_like(array)
+        for index in np.ndindex(array.shape):
+            value = array[index]
+            array[index] = value + eps
+            above = loss()
+            array[index] = value - eps
+            expected[index] = (above - loss()) / (2 * eps)
+            array[index] = value
+        np.testing.assert_allclose(gradient, expected, rtol=1e-6, atol=1e-7)
+
+
+@each_cell
+def test_every_weight_matters(name):
+    layer = recurrent(name, return_sequences=True)
+    sequence, states = inputs(), initial(layer)
+    before = layer(sequence, initial_state=states)
+    for weight in layer.weights:
+        value = np.asarray(weight)
+        for axis in range(value.ndim):
+            if value.shape[axis] > 1:
+                weight.assign(np.roll(value, 1, axis))
+                change = np.abs(layer(sequence, initial_state=states) - before).max()
+                weight.assign(value)
+                assert change > 1e-3, f"{weight.name}, permuted along axis {axis}, changes nothing"
+
+
+@each_cell
+def test_documented_weights_are_the_built_weights(name):
+    rows = re.findall(r"^\| (\w+) \| .+ \| \((.+)\) \|$", inspect.getdoc(archs.get(name)), re.MULTILINE)
+    sizes = {"d": FEATURES, "n": UNITS}
+    documented = {
+        weight: tuple(eval(re.sub(r"(\d)([a-z])", r"\1*\2", size), sizes) for size in shape.split(",") if size.strip())
+        for weight, shape in rows
+    }
+    built = {w.name: tuple(w.shape) for w in recurrent(name).weights}
+    assert built == documented
+    assert list(built) == list(documented)
+
+
+# --- arguments and files
+
+
+def non_default(name, default):
+    """Another value for an argument of a cell than its default."""
+    known = {
+        "activation": "softsign",
+        "initializer": keras.initializers.RandomNormal(stddev=0.3, seed=1),
+        "regularizer": keras.regularizers.L2(0.1),
+        "constraint": keras.constraints.MaxNorm(2.0),
+        "seed": 7,
+    }
+    kind = name.rpartition("_")[2]
+    if kind in known:
+        return known[kind]
+    return not default if isinstance(default, bool) else default / 2 + 0.25
+
+
+def arguments_of(cls):
+    """Name to default of the constructor's arguments, Keras' own apart."""
+    signatures = (keras.layers.SimpleRNNCell, archs.Cell, cls)
+    parameters = {k: p for s in signatures for k, p in inspect.signature(s.__init__).parameters.items()}
+    return {k: p.default for k, p in parameters.items() if k not in ("self", "units", "kwargs")}
+
+
+@each_cell
+def test_config_is_complete(name):
+    cls = archs.get(name)
+    given = {key: non_default(key, default) for key, default in arguments_of(cls).items()}
+    default, config = cls(UNITS).get_config(), cls(UNITS, **given).get_config()
+    assert [key for key in given if config[key] == default[key]] == []
+    assert cls.from_config(config).get_config() == config
+
+
+@each_cell
+@pytest.mark.parametrize("kind", ["keras", "saved_model"])
+def test_file_round_trip(name, kind, tmp_path):
+    sequence = keras.Input((None, FEATURES))
+    model = keras.Model(sequence, archs.Recurrent(archs.create(name, UNITS), return_sequences=True)(sequence))
+    randomize(model)
+    x = inputs().astype("float32")
+    if kind == "keras":
+        model.save(tmp_path / "model.keras")
+        outputs = keras.saving.load_model(tmp_path / "model.keras")(x)
+    else:
+        model.export(tmp_path / "model", verbose=False)
+        loaded = tf.saved_model.load(tmp_path / "model")
+        outputs = loaded.serve(x)
+    np.testing.assert_allclose(outputs, model(x), rtol=0, atol=1e-6)
+
+
+@each_cell
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda cell, x, s: cell(x[:, :, None], s), r"ndim=2, found ndim=3"),
+        (lambda cell, x, s: cell(x[:, :-1], s), rf"value {FEATURES} but received input with shape \({BATCH}, 3\)"),
+        (lambda cell, x, s: cell(x, [*s, s[0]]), r"Expected states .* received"),
+        (lambda cell, x, s: cell(x, [s[0][:, :-1], *s[1:]]), r"Expected states .* received \[5"),
+        (lambda cell, x, s: archs.Recurrent(cell)(x), r"expected ndim=3, found ndim=2"),
+    ],
+    ids=["rank", "features", "number of states", "size of a state", "rank of a sequence"],
+)
+def test_wrong_input_is_refused(name, call, message):
+    cell = recurrent(name).cell
+    states = [tf.zeros((BATCH, size)) for size in cell.state_size]
+    with pytest.raises(ValueError, match=message):
+        call(cell, tf.zeros((BATCH, FEATURES)), states)
+
+
+@each_cell
+@pytest.mark.parametrize("units", [0, -1, 2.5, "6", True, None])
+def test_wrong_units_are_refused(name, units):
+    with pytest.raises(ValueError, match="`units` to be a positive integer, received"):
+        archs.create(name, units)
+
+
+@each_cell
+@pytest.mark.parametrize("rate", ["dropout", "recurrent_dropout"])
+@pytest.mark.parametrize("value", [1.0, -0.1, "0.5", None])
+def test_wrong_rates_are_refused(name, rate, value):
+    with pytest.raises(ValueError, match=rf"`{rate}` to be a rate in \[0, 1\), received"):
+        archs.create(name, UNITS, **{rate: value})
+
+
+# --- the sequence layer
+
+
+@each_cell
+@pytest.mark.parametrize("pattern", MASKS)
+def test_mask_keeps_the_states(name, pattern):
+    mask = np.array(MASKS[pattern], bool)
+    layer = recurrent(name, return_sequences=True, return_state=True)
+    sequence, states = inputs(), initial(layer)
+    sequence[~mask] = 99.0
+    outputs, *finals = numpy(layer(sequence, initial_state=states, mask=tf.constant(mask)))
+    expected, expected_finals = run_reference(name, randomize(layer), sequence, states, {}, mask)
+    np.testing.assert_allclose(outputs[mask], expected[mask], rtol=0, atol=1e-12)
+    for final, expected_final in zip(finals, expected_finals, strict=True):
+        np.testing.assert_allclose(final, expected_final, rtol=0, atol=1e-12)
+
+
+@each_cell
+def test_masked_steps_have_no_gradient(name):
+    mask = np.array(MASKS["holes"], bool)
+    layer = recurrent(name)
+    _, by_inputs, *_ = gradients(layer, inputs(), initial(layer), tf.constant(mask))[-2 - len(layer.cell.state_size) :]
+    by_inputs = gradients(layer, inputs(), initial(layer), tf.constant(mask))[len(layer.trainable_weights)]
+    assert np.all(by_inputs[~mask] == 0)
+    assert np.all(np.abs(by_inputs[mask]).max(axis=-1) > 0)
+
+
+@each_cell
+def test_mask_is_handed_on(name):
+    mask = np.array(MASKS["right"], bool)
+    sequence = inputs() * mask[..., None]
+    lower, upper = recurrent(name, return_sequences=True), archs.Recurrent(archs.create(name, 3, dtype="float64"))
+    masked = keras.layers.Masking(dtype="float64")(sequence)
+    implicit = upper(lower(masked))
+    explicit = upper(lower(sequence, mask=tf.constant(mask)), mask=tf.constant(mask))
+    np.testing.assert_array_equal(implicit, explicit)
+    assert np.abs(implicit - upper(lower(sequence))).max() > 1e-4
+
+
+@each_cell
+def test_initial_state_joins_two_halves(name):
+    layer = recurrent(name, return_sequences=True, return_state=True)
+    sequence = inputs(time=7)
+    whole, *finals = layer(sequence)
+    first, *between = layer(sequence[:, :3])
+    second, *last = layer(sequence[:, 3:], initial_state=between)
+    np.testing.assert_allclose(np.concatenate([first, second], axis=1), whole, atol=1e-14)
+    for a, b in zip(finals, last, strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-14)
+
+
+@each_cell
+def test_stateful_joins_two_batches(name):
+    layer = recurrent(name, return_sequences=True, stateful=True)
+    sequence = inputs(time=6)
+    whole = layer(sequence)
+    layer.reset_state()
+    halves = [layer(sequence[:, :3]), layer(sequence[:, 3:])]
+    np.testing.assert_allclose(np.concatenate(halves, axis=1), whole, atol=1e-14)
+    assert np.abs(layer(sequence) - whole).max() > 1e-3
+
+
+@each_cell
+def test_reset_state_restores_the_initial_state_of_the_cell(name, monkeypatch):
+    def halves(self, batch_size):
+        return [keras.ops.full((batch_size, size), 0.5, dtype=self.compute_dtype) for size in self.state_size]
+
+    monkeypatch.setattr(archs.get(name), "get_initial_state", halves)
+    layer = recurrent(name, stateful=True)
+    first = layer(inputs())
+    layer.reset_state()
+    assert all(np.all(np.asarray(state) == 0.5) for state in layer.states)
+    np.testing.assert_array_equal(layer(inputs()), first)
+
+
+@each_cell
+def test_go_backwards(name):
+    forward = recurrent(name, return_sequences=True)
+    backward = recurrent(name, return_sequences=True, go_backwards=True)
+    np.testing.assert_allclose(backward(inputs()), forward(inputs()[:, ::-1]), atol=1e-14)
+
+
+@each_cell
+@pytest.mark.parametrize("pattern", ["right", "left"])
+def test_bidirectional(name, pattern):
+    layer = keras.layers.Bidirectional(recurrent(name, return_sequences=True), dtype="float64")
+    mask = np.array(MASKS[pattern], bool)
+    outputs = layer(inputs(), mask=tf.constant(mask))
+    forward = layer.forward_layer(inputs(), mask=tf.constant(mask))
+    turned = inputs()[:, ::-1], tf.constant(mask[:, ::-1].copy())
+    backward = recurrent(name, return_sequences=True)
+    backward.set_weights(layer.backward_layer.get_weights())
+    expected = np.concatenate([forward, backward(turned[0], mask=turned[1])[:, ::-1]], axis=-1)
+    np.testing.assert_allclose(outputs, expected, atol=1e-14)
+
+
+@each_cell
+def test_stacked(name):
+    cells = [archs.create(name, units, dtype="float64") for units in (UNITS, 3)]
+    stack = archs.Recurrent(cells, return_sequences=True)
+    layers = [archs.Recurrent(cell, return_sequences=True) for cell in cells]
+    np.testing.assert_allclose(stack(inputs()), layers[1](layers[0](inputs())), atol=1e-14)
+    plain = keras.layers.RNN(keras.layers.StackedRNNCells(cells), return_sequences=True, dtype="float64")
+    np.testing.assert_array_equal(plain(inputs()), stack(inputs()))
+
+
+@each_cell
+def test_one_time_step_is_one_call_of_the_cell(name):
+    layer = recurrent(name)
+    states = initial(layer)
+    output, _ = layer.cell(inputs()[:, 0], [tf.constant(s) for s in states])
+    np.testing.assert_allclose(layer(inputs(time=TIME)[:, :1], initial_state=states), output, atol=1e-14)
+
+
+@each_cell
+@pytest.mark.parametrize("jit_compile", [False, True])
+def test_graph_equals_eager_for_any_batch_and_time(name, jit_compile):
+    layer = recurrent(name, return_sequences=True)
+    graph = tf.function(layer, jit_compile=jit_compile)
+    if not jit_compile:
+        graph = tf.function(layer, input_signature=[tf.TensorSpec((None, None, FEATURES), tf.float64)])
+    for batch, time in ((3, 5), (2, 9), (4, 1)):
+        sequence = random(batch, time, FEATURES)
+        np.testing.assert_allclose(graph(tf.constant(sequence)), layer(sequence), atol=1e-13)
+
+
+@each_cell
+def test_unrolled_equals_looped(name):
+    np.testing.assert_allclose(recurrent(name, unroll=True)(inputs()), recurrent(name)(inputs()), atol=1e-14)
+
+
+@each_cell
+@pytest.mark.parametrize("pattern", [None, *MASKS])
+def test_recurrent_equals_keras_rnn(name, pattern):
+    mask = None if pattern is None else tf.constant(np.array(MASKS[pattern], bool))
+    ours, plain = recurrent(name, return_sequences=True), recurrent(name, keras.layers.RNN, return_sequences=True)
+    states = initial(ours)
+    np.testing.assert_allclose(
+        ours(inputs(), initial_state=states, mask=mask), plain(inputs(), initial_state=states, mask=mask), atol=1e-12
+    )
+    for a, b in zip(gradients(ours, inputs(), states, mask), gradients(plain, inputs(), states, mask), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-10, atol=1e-12)
+
+
+# --- dropout
+
+
+RATES = pytest.mark.parametrize("rate", ["dropout", "recurrent_dropout"])
+LAYERS = pytest.mark.parametrize("layer", [archs.Recurrent, keras.layers.RNN])
+
+
+@each_cell
+@RATES
+@LAYERS
+def test_dropout_is_off_at_inference(name, rate, layer):
+    with_rate, without = recurrent(name, layer, arguments={rate: 0.5}), recurrent(name, layer)
+    np.testing.assert_array_equal(with_rate(inputs()), without(inputs()))
+    assert np.abs(with_rate(inputs(), training=True) - without(inputs())).max() > 1e-3
+
+
+@each_cell
+@RATES
+@LAYERS
+def test_dropout_is_fresh_in_each_call_and_seeded(name, rate, layer):
+    def three_calls(seed, graph):
+        built = recurrent(name, layer, arguments={rate: 0.5, "seed": seed})
+        call = tf.function(built) if graph else built
+        return [np.asarray(call(tf.constant(inputs()), training=True)) for _ in range(3)]
+
+    for graph in (False, True):
+        first, second, third = three_calls(1, graph)
+        assert np.abs(first - second).max() > 1e-3
+        assert np.abs(second - third).max() > 1e-3
+        np.testing.assert_array_equal([first, second, third], three_calls(1, graph))
+        assert np.abs(first - three_calls(2, graph)[0]).max() > 1e-3
+
+
+@each_cell
+@LAYERS
+def test_input_dropout_is_constant_in_time(name, layer):
+    built = recurrent(name, layer, arguments={"dropout": 0.5}, return_sequences=True)
+    sequence = tf.constant(inputs())
+    with tf.GradientTape() as tape:
+        tape.watch(sequence)
+        loss = tf.reduce_sum(built(sequence, training=True) * random(BATCH, TIME, built.cell.output_size))
+    dropped = np.asarray(tape.gradient(loss, sequence)) == 0
+    assert 0 < dropped[:, 0].sum() < dropped[:, 0].size
+    np.testing.assert_array_equal(dropped, np.repeat(dropped[:, :1], TIME, axis=1))
+
+
+@each_cell
+@LAYERS
+def test_recurrent_dropout_is_constant_in_time(name, layer, monkeypatch):
+    built = recurrent(name, layer, arguments={"recurrent_dropout": 0.5}, unroll=True)
+    masks, get_mask = [], built.cell.get_recurrent_dropout_mask
+    monkeypatch.setattr(built.cell, "get_recurrent_dropout_mask", lambda h: masks.append(get_mask(h)) or masks[-1])
+    built(inputs(), training=True)
+    used = [np.asarray(mask) for mask in masks if mask is not None]
+    assert len(used) >= TIME
+    assert set(np.unique(used)) == {0.0, 2.0}
+    np.testing.assert_array_equal(used, [used[0]] * len(used))
+
+
+@each_cell
+def test_inference_holds_no_random_state(name):
+    layer = recurrent(name, arguments={"dropout": 0.5, "recurrent_dropout": 0.5})
+    graph = tf.function(layer).get_concrete_function(tf.constant(inputs())).graph.as_graph_def()
+    used = {node.op for node in graph.node} | {node.op for f in graph.library.function for node in f.node_def}
+    assert [op for op in used if "Random" in op or "Assign" in op] == []
+
+
+# --- dtypes
+
+
+@each_cell
+def test_dtype_follows_the_policy_of_the_cell(name):
+    layer = archs.Recurrent(archs.create(name, UNITS, dtype="mixed_bfloat16"))
+    assert layer(inputs()).dtype == tf.bfloat16
+    assert {w.dtype for w in layer.weights} == {"float32"}
+
+
+@each_cell
+@pytest.mark.parametrize("dtype", ["mixed_bfloat16", "mixed_float16"])
+def test_mixed_precision(name, dtype):
+    exact, half = recurrent(name, dtype="float32"), recurrent(name, dtype=dtype)
+    sequence = tf.constant(inputs(), tf.float32)
+    np.testing.assert_allclose(tf.cast(half(sequence), tf.float32), exact(sequence), atol=0.05)
+    with tf.GradientTape() as tape:
+        loss = tf.reduce_sum(tf.cast(half(sequence), tf.float32))
+    weights = [w.value for w in half.trainable_weights]
+    for gradient in tape.gradient(loss, weights):
+        assert gradient.dtype == tf.float32
+        assert np.all(np.isfinite(gradient))
+        assert np.abs(gradient).max() > 0
+
+
+# --- learning
+
+
+@each_cell
+def test_learns_to_remember(name):
+    """The class is the sign of the first of ten inputs; nine of noise follow."""
+    keras.utils.set_random_seed(0)
+    x = np.random.default_rng(0).normal(size=(256, 10, 2)).astype("float32")
+    y = (x[:, 0, 0] > 0).astype("float32")
+    model = keras.Sequential([archs.Recurrent(archs.create(name, 16)), keras.layers.Dense(1)])
+    loss = keras.losses.BinaryCrossentropy(from_logits=True)
+    model.compile(keras.optimizers.Adam(0.02, clipnorm=1.0), loss, metrics=[keras.metrics.BinaryAccuracy(threshold=0)])
+    model.fit(x, y, epochs=40, batch_size=64, verbose=0)
+    assert model.evaluate(x, y, verbose=0)[1] > 0.95
+
+
+# --- architectures
+
+# Values for the arguments that factories require, by their name.
+SMALL = {"features": FEATURES, "units": UNITS, "outputs": 2}
+LENGTHS = np.array([5, 2, 3])
+
+each_architecture = pytest.mark.parametrize("arch", ARCHS)
+
+
+def small_model(arch, **options):
+    factory = archs.get(arch)
+    required = [p.name for p in inspect.signature(factory).parameters.values() if p.default is p.empty]
+    return factory(**{name: SMALL[name] for name in required}, **options)
+
+
+def request(time=TIME):
+    return {"inputs": inputs(time).astype("float32"), "lengths": LENGTHS}
+
+
+@each_architecture
+@each_cell
+def test_architecture_trains_a_step_with_every_weight(arch, name):
+    model = small_model(arch, cell=name, lengths=True)
+    with tf.GradientTape() as tape:
+        outputs = model(request(), training=True)
+        loss = tf.reduce_sum(outputs * random(*outputs.shape).astype("float32"))
+    for weight, gradient in zip(
+        model.trainable_weights, tape.gradient(loss, [w.value for w in model.trainable_weights]), strict=True
+    ):
+        assert np.all(np.isfinite(gradient)), weight.path
+        assert np.abs(gradient).max() > 0, weight.path
+
+
+@each_architecture
+@each_cell
+def test_padding_never_changes_the_answer(arch, name):
+    model = small_model(arch, cell=name, lengths=True)
+    randomize(model)
+    padded = request()
+    changed = {"inputs": padded["inputs"].copy(), "lengths": LENGTHS}
+    for row, length in enumerate(LENGTHS):
+        changed["inputs"][row, length:] = 99.0
+    longer = {"inputs": np.pad(padded["inputs"], [(0, 0), (0, 4), (0, 0)], constant_values=7.0), "lengths": LENGTHS}
+    alone = model({"inputs": padded["inputs"][1:2, :2], "lengths": LENGTHS[1:2]})
+    expected = model(padded)
+    np.testing.assert_allclose(model(changed), expected, atol=1e-6)
+    np.testing.assert_allclose(model(longer), expected, atol=1e-6)
+    np.testing.assert_allclose(alone, expected[1:2], atol=1e-6)
+    assert np.abs(model(padded | {"lengths": np.array([5, 5, 5])}) - expected).max() > 1e-3
+
+
+@each_architecture
+@each_cell
+@pytest.mark.parametrize("lengths", [False, True])
+def test_architecture_reloads_and_trains_on(arch, name, lengths, tmp_path):
+    model = small_model(arch, cell=name, lengths=lengths, dropout=0.1)
+    model.compile("adam", "mse")
+    x = request() if lengths else request()["inputs"]
+    y = np.zeros(model(x).shape)
+    model.fit(x, y, verbose=0)
+    model.save(tmp_path / "model.keras")
+    loaded = keras.saving.load_model(tmp_path / "model.keras")
+    np.testing.assert_allclose(loaded(x), model(x), atol=1e-6)
+    assert loaded.get_config() == model.get_config()
+    loaded.fit(x, y, verbose=0)
+
+
+@each_architecture
+@each_cell
+def test_architecture_exports(arch, name, tmp_path):
+    model = small_model(arch, cell=name, lengths=True)
+    model.export(tmp_path / "model", verbose=False)
+    loaded = tf.saved_model.load(tmp_path / "model")
+    x = request(time=8)
+    tensors = {"inputs": tf.constant(x["inputs"]), "lengths": tf.constant(x["lengths"], tf.int32)}
+    np.testing.assert_allclose(loaded.serve(tensors), model(x), atol=1e-6)
+
+
+@each_architecture
+def test_architecture_takes_a_cell_as_name_class_or_function(arch):
+    for cell in ("lstm", archs.LSTMCell, lambda units: archs.LSTMCell(units, recurrent_dropout=0.1)):
+        assert small_model(arch, cell=cell)(inputs()).shape[0] == BATCH
+
+
+@each_architecture
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"cell": "lsmt"}, "Did you mean lstm"),
+        ({"cell": 3}, "a name, a class or a function units -> cell, received 3"),
+        ({"cell": lambda units: units}, "to return a cell, received 6"),
+        ({"cell": archs.LSTMCell, "dropout": 1.0}, r"rate in \[0, 1\)"),
+        ({"cell": lambda units: archs.LSTMCell(units), "dropout": 0.5}, "to set dropout itself"),
+    ],
+)
+def test_architecture_refuses_what_is_no_cell(arch, options, message):
+    with pytest.raises(ValueError, match=message):
+        small_model(arch, **options)
+
+
+@each_architecture
+@pytest.mark.parametrize("argument", sorted(SMALL))
+def test_architecture_refuses_sizes_that_are_none(arch, argument):
+    with pytest.raises(ValueError, match=f"`{argument}` to be a positive integer, received 0"):
+        archs.create(arch, **SMALL | {argument: 0})
+
+
+@each_architecture
+def test_architecture_answers_in_the_dtype_of_its_weights(arch):
+    for dtype, expected in (("mixed_bfloat16", tf.float32), ("float64", tf.float64)):
+        assert small_model(arch, dtype=dtype)(inputs()).dtype == expected
+
+
+def test_every_entry_has_a_source_and_a_summary():
+    for entry in registry.entries():
+        assert entry.url.startswith("https://"), entry.name
+        assert str(entry.year) in entry.paper, entry.name
+        assert entry.summary.endswith("."), entry.name
