@@ -44,9 +44,9 @@ def random(*shape, seed=0, scale=1.0):
 
 def randomize(layer, seed=1):
     """Gives every weight, biases included, random values; returns them by name."""
-    weights = {w.name: random(*w.shape, seed=[seed, i], scale=0.5) for i, w in enumerate(layer.weights)}
-    layer.set_weights([weights[w.name] for w in layer.weights])
-    return weights
+    values = [random(*w.shape, seed=[seed, i], scale=0.5) for i, w in enumerate(layer.weights)]
+    layer.set_weights(values)
+    return {w.name: value for w, value in zip(layer.weights, values, strict=True)}
 
 
 def recurrent(name, layer=archs.Recurrent, dtype="float64", seed=1, arguments=(), **options):
@@ -247,7 +247,7 @@ def test_file_round_trip(name, kind, tmp_path):
     ("call", "message"),
     [
         (lambda cell, x, s: cell(x[:, :, None], s), r"ndim=2, found ndim=3"),
-        (lambda cell, x, s: cell(x[:, :-1], s), rf"value {FEATURES} but received input with shape \({BATCH}, 3\)"),
+        (lambda cell, x, s: cell(x[:, :-1], s), rf"value {FEATURES}, but received input with shape \({BATCH}, 3\)"),
         (lambda cell, x, s: cell(x, [*s, s[0]]), r"Expected states .* received"),
         (lambda cell, x, s: cell(x, [s[0][:, :-1], *s[1:]]), r"Expected states .* received \[5"),
         (lambda cell, x, s: archs.Recurrent(cell)(x), r"expected ndim=3, found ndim=2"),
@@ -297,7 +297,6 @@ def test_mask_keeps_the_states(name, pattern):
 def test_masked_steps_have_no_gradient(name):
     mask = np.array(MASKS["holes"], bool)
     layer = recurrent(name)
-    _, by_inputs, *_ = gradients(layer, inputs(), initial(layer), tf.constant(mask))[-2 - len(layer.cell.state_size) :]
     by_inputs = gradients(layer, inputs(), initial(layer), tf.constant(mask))[len(layer.trainable_weights)]
     assert np.all(by_inputs[~mask] == 0)
     assert np.all(np.abs(by_inputs[mask]).max(axis=-1) > 0)
@@ -369,7 +368,7 @@ def test_bidirectional(name, pattern):
     backward = recurrent(name, return_sequences=True)
     backward.set_weights(layer.backward_layer.get_weights())
     expected = np.concatenate([forward, backward(turned[0], mask=turned[1])[:, ::-1]], axis=-1)
-    np.testing.assert_allclose(outputs, expected, atol=1e-14)
+    np.testing.assert_allclose(np.asarray(outputs)[mask], expected[mask], atol=1e-14)
 
 
 @each_cell
@@ -378,7 +377,9 @@ def test_stacked(name):
     stack = archs.Recurrent(cells, return_sequences=True)
     layers = [archs.Recurrent(cell, return_sequences=True) for cell in cells]
     np.testing.assert_allclose(stack(inputs()), layers[1](layers[0](inputs())), atol=1e-14)
-    plain = keras.layers.RNN(keras.layers.StackedRNNCells(cells), return_sequences=True, dtype="float64")
+    plain = keras.layers.RNN(
+        keras.layers.StackedRNNCells(cells, dtype="float64"), return_sequences=True, dtype="float64"
+    )
     np.testing.assert_array_equal(plain(inputs()), stack(inputs()))
 
 
@@ -591,7 +592,7 @@ def test_architecture_reloads_and_trains_on(arch, name, lengths, tmp_path):
     model.save(tmp_path / "model.keras")
     loaded = keras.saving.load_model(tmp_path / "model.keras")
     np.testing.assert_allclose(loaded(x), model(x), atol=1e-6)
-    assert loaded.get_config() == model.get_config()
+    assert loaded.to_json() == model.to_json()
     loaded.fit(x, y, verbose=0)
 
 

@@ -40,9 +40,10 @@ class Recurrent(keras.layers.RNN):
     """
 
     def __init__(self, cell, return_sequences=False, return_state=False, **kwargs):
-        first = cell[0] if isinstance(cell, (list, tuple)) else cell
-        # RNN does not take the policy of its cell, so that a mixed precision cell would answer in float32.
-        kwargs.setdefault("dtype", getattr(first, "dtype_policy", None))
+        # Neither RNN nor StackedRNNCells takes the policy of its cells, so that they would compute in float32.
+        if isinstance(cell, (list, tuple)):
+            cell = keras.layers.StackedRNNCells(cell, dtype=getattr(cell[0], "dtype_policy", None))
+        kwargs.setdefault("dtype", getattr(cell, "dtype_policy", None))
         super().__init__(cell, return_sequences=return_sequences, return_state=return_state, **kwargs)
         # Off in RNN from Keras 3.16 on, which drops the mask. https://github.com/keras-team/keras/pull/23235
         self.supports_masking = True

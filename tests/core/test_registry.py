@@ -1,0 +1,70 @@
+"""Lookup by name, and the table of `python -m archs`."""
+
+import subprocess
+import sys
+
+import pytest
+
+import archs
+from archs import __main__ as command
+from archs._core import registry
+
+
+def test_lists_take_a_pattern():
+    assert "lstm" in archs.list_cells()
+    assert archs.list_cells("ls*") == [name for name in archs.list_cells() if name.startswith("ls")]
+    assert archs.list_archs("nothing*") == []
+
+
+def test_get_and_create():
+    assert archs.get("lstm") is archs.LSTMCell
+    assert archs.get("vanilla_lstm") is archs.vanilla_lstm
+    assert archs.create("lstm", 3).units == 3
+
+
+@pytest.mark.parametrize(
+    ("word", "hint"), [("lstn", "Did you mean lstm"), ("vanila_lstm", "vanilla_lstm"), ("", "There are: ")]
+)
+def test_unknown_name_names_the_nearest(word, hint):
+    with pytest.raises(ValueError, match=f"received '{word}'.*{hint}"):
+        archs.get(word)
+
+
+def test_a_name_is_taken_once():
+    class Other:
+        """Other."""
+
+    Other.__module__ = "somewhere.lstm"
+    with pytest.raises(ValueError, match="'lstm' is in the catalog already"):
+        registry._enter(Other, "cell", paper="", url="", year=0)
+
+
+def test_a_factory_has_the_name_of_its_file():
+    def other():
+        """Other."""
+
+    with pytest.raises(ValueError, match="expected 'test_registry', received 'other'"):
+        registry.arch(paper="", url="", year=0)(other)
+
+
+def test_table_lists_every_entry(capsys):
+    assert command.main([]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    first_words = [line.split(" ")[0] for line in lines]
+    assert {*archs.list_cells(), *archs.list_archs()} <= set(first_words)
+    (lstm,) = [line for line in lines if line.startswith("lstm ")]
+    assert "131,584" in lstm  # 4 * 128 * (128 + 128 + 1)
+    assert "i f g o" in lstm
+
+
+def test_table_takes_a_pattern(capsys):
+    assert command.main(["vanilla*"]) == 0
+    assert "\nlstm " not in "\n" + capsys.readouterr().out
+    assert command.main(["lsm"]) == 2
+    assert "Did you mean lstm?" in capsys.readouterr().err
+
+
+def test_archs_imports_nothing_of_the_recipes():
+    code = "import sys, archs; print([m for m in ('tensorflow_datasets', 'recipes') if m in sys.modules])"
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert run.stdout.strip() == "[]"
