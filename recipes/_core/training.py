@@ -29,7 +29,10 @@ def fit(model, train, *, validation, epochs, session):
     Raises:
         KeyboardInterrupt: stopped by a signal; everything is saved.
     """
-    keeper = _Keeper(session, len(train))
+    # Keras makes these variables in the first step, too late to restore them.
+    model.optimizer.build(model.trainable_variables)
+    model.evaluate(validation.epoch().take(1), verbose=0)
+    keeper = _Keeper(model, session, len(train))
     history = _Metrics(session.folder, done=keeper.step // len(train))
     validation_data = validation.epoch()
     with _Progress(epochs, len(train), keeper.step) as progress, _signals_to(keeper):
@@ -51,8 +54,7 @@ def fit(model, train, *, validation, epochs, session):
             progress.epoch(row)
             keeper.save()
             keeper.stop_if_asked()
-        if not keeper.restored:  # killed after the last epoch: nothing left to fit
-            keeper.restore(model=model)
+        keeper.restore()  # where nothing was left to fit: killed after the last epoch
     unfinished = session.folder / ".model.keras"
     model.save(unfinished)
     unfinished.replace(session.folder / "model.keras")
@@ -62,29 +64,28 @@ def fit(model, train, *, validation, epochs, session):
 class _Keeper(keras.callbacks.Callback):
     """Writes and restores checkpoints of the whole state of a training, and stops it when a signal asks for it."""
 
-    def __init__(self, session, steps_per_epoch):
+    def __init__(self, model, session, steps_per_epoch):
         super().__init__()
-        self._folder = session.folder / "checkpoint"
+        variables = [*model.variables, *model.optimizer.variables, *model.metrics_variables]
+        self._checkpoint = tf.train.Checkpoint(variables=[variable.value for variable in variables])
+        self._manager = tf.train.CheckpointManager(self._checkpoint, session.folder / "checkpoint", max_to_keep=1)
         self._seconds = 60 * session.checkpoint_minutes
-        self._steps_per_epoch = steps_per_epoch
         self._saved_at = time.monotonic()
-        self.restored = self.asked_to_stop = False
-        latest = tf.train.latest_checkpoint(self._folder)
+        self._steps_per_epoch = steps_per_epoch
+        self._restored = self.asked_to_stop = False
+        latest = self._manager.latest_checkpoint
         self.step = int(latest.rpartition("-")[2]) if latest else 0
 
-    def restore(self, **parts):
-        """Restores the variables of each part, by name a model, an optimizer or a list of variables."""
-        parts = {name: getattr(part, "variables", part) for name, part in parts.items()}
-        checkpoint = tf.train.Checkpoint(**{name: [v.value for v in part] for name, part in parts.items()})
-        self._manager = tf.train.CheckpointManager(checkpoint, self._folder, max_to_keep=1)
-        if self._manager.latest_checkpoint:
-            checkpoint.restore(self._manager.latest_checkpoint).assert_existing_objects_matched()
-        self.restored = True
+    def restore(self):
+        if not self._restored and self._manager.latest_checkpoint:
+            self._checkpoint.restore(self._manager.latest_checkpoint).assert_consumed()
+        self._restored = True
 
     def on_epoch_begin(self, epoch, logs=None):
-        # Here, and not before `fit`: the metrics exist by now, and Keras has just set them to zero.
-        if not self.restored:
-            self.restore(model=self.model, optimizer=self.model.optimizer, metrics=self.model.metrics_variables)
+        # Here, and not before `fit`: Keras has just set the metrics to zero, which is right between two epochs only.
+        self.restore()
+        if self.step % self._steps_per_epoch == 0:
+            self.model.reset_metrics()
 
     def on_train_batch_end(self, batch, logs=None):
         self.step += 1
