@@ -57,6 +57,7 @@ def _import(module):
     with _stderr_held_back():
         tensorflow = importlib.import_module("tensorflow")
         tensorflow.get_logger().setLevel("ERROR")
+        importlib.import_module("absl.logging").set_verbosity("error")
         tensorflow.config.list_physical_devices()
         return importlib.import_module(module)
 

@@ -20,7 +20,6 @@ def train(recipe, arguments):
     if not arguments.resume:
         folder = sessions.new_folder(arguments.runs, arguments.name, cfg, precision)
     print(f"Run:        {folder}\nDevice:     {device}", flush=True)
-    keras.utils.set_random_seed(cfg.seed)
     path, card = recipe.run(
         cfg,
         sessions.Session(
@@ -34,7 +33,7 @@ def train(recipe, arguments):
         ),
     )
     sessions.write_json(folder / "card.json", card | {"saved_model": str(path)})
-    print(f"\nTrained in {card['training']['seconds']:.0f} s; curves, confusion matrix and card are in {folder}")
+    print(f"\nTrained in {card['training']['seconds']:.0f} s; pictures, metrics and card are in {folder}")
     _print_metrics(card["metrics"])
     _print_export(recipe, path, card)
 
@@ -117,4 +116,4 @@ def _print_metrics(metrics):
 
 
 def _print_export(recipe, path, card):
-    print(f"SavedModel: {path}\nIts answer to the first test example: {recipe.show(card['sample']['answer'])}")
+    print(f"SavedModel: {path}\nPrediction: the first test example is {recipe.show(card['sample']['answer'])}")

