@@ -42,10 +42,10 @@ class LSTMCell(Cell):
     The weights interchange with those of `keras.layers.LSTM`, which has the same order.
 
     Departures from the papers: one cell in a memory block; the input of a step enters that step, where the papers sum
-    over all units one step back; gates feed no other gate. The text of Gers et al. could not be had: its equations 3.1
-    and 3.2 are from notes on it. The squashing functions are tanh, where the papers scale
+    over all units one step back; gates feed no other gate. The squashing functions are tanh, where the papers scale
     the logistic sigmoid to (-2, 2) for g and to (-1, 1) for the output; `activation` sets both. The forget gate's
-    bias starts at one (Jozefowicz et al. 2015); `unit_forget_bias=False` starts it like the others.
+    bias starts at one (Jozefowicz et al. 2015); `unit_forget_bias=False` starts it like the others. The equations of
+    1997 were read in appendix A.1 of a transcript, (7) to (9); those of the forget gate, (3.1) and (3.2), second-hand.
 
     Args:
         units: positive integer, n.

@@ -146,23 +146,22 @@ def test_killed_and_resumed_equals_uninterrupted(data_dir, tmp_path):
     settings = ["--epochs=3", "--units=24", "--dropout=0.2"]
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
 
-    def run(*options, **how):
-        return subprocess.Popen(
-            [*command, *options], cwd=tmp_path, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, **how
-        )
+    log = tmp_path / "log"
 
-    whole = run(*settings, "--runs=whole")
-    assert whole.wait() == 0, whole.stdout.read()
-    killed = run(*settings, "--runs=killed", "--checkpoint-minutes=0.0005")
+    def start(*options):
+        with log.open("ab") as file:
+            return subprocess.Popen([*command, *options], cwd=tmp_path, env=environment, stdout=file, stderr=file)
+
+    assert start(*settings, "--runs=whole").wait() == 0, log.read_text()
+    killed = start(*settings, "--runs=killed", "--checkpoint-minutes=0.0005")
     middle = set(range(60, 105))  # of the second epoch, 55 steps long
     while not middle & {int(p.stem[5:]) for p in (tmp_path / "killed").glob("*/*/checkpoint/ckpt-*.index")}:
-        assert killed.poll() is None, killed.stdout.read()
+        assert killed.poll() is None, log.read_text()
         time.sleep(0.02)
     killed.send_signal(signal.SIGKILL)
     killed.wait()
     assert not list((tmp_path / "killed").glob("*/*/card.json"))
-    resumed = run("--resume", "--runs=killed")
-    assert resumed.wait() == 0, resumed.stdout.read()
+    assert start("--resume", "--runs=killed").wait() == 0, log.read_text()
 
     (a,), (b,) = ([*(tmp_path / name).glob("*/*")] for name in ("whole", "killed"))
     models = [keras.saving.load_model(folder / "model.keras") for folder in (a, b)]
