@@ -82,14 +82,15 @@ class Cell(keras.layers.SimpleRNNCell):
             constraint=getattr(self, f"{role}_constraint", None),
         )
 
-    def gate_bias(self, ones=()):
-        """Adds the bias of all gates, (len(gates) * units,), if `use_bias`; the gates in `ones` start at one."""
+    def gate_bias(self, start=()):
+        """Adds the bias of all gates, (len(gates) * units,), if `use_bias`; `start` maps a gate to its first value."""
         if not self.use_bias:
             return None
+        constants = {gate: keras.initializers.Constant(value) for gate, value in dict(start).items()}
 
         def initializer(shape, dtype=None):
-            fill = {True: keras.initializers.Ones(), False: self.bias_initializer}
-            return ops.concatenate([fill[gate in ones]((self.units,), dtype=dtype) for gate in self.gates])
+            blocks = [constants.get(gate, self.bias_initializer) for gate in self.gates]
+            return ops.concatenate([block((self.units,), dtype=dtype) for block in blocks])
 
         return self.weight("bias", (len(self.gates) * self.units,), initializer)
 
@@ -144,10 +145,13 @@ class Cell(keras.layers.SimpleRNNCell):
         return states[0], list(states)
 
     def recurrent_product(self, a, kernel):
-        """`a` (batch, n), under recurrent dropout, times `kernel` (n, m). Every recurrent product goes through here."""
+        """`a` (batch, n), under recurrent dropout, times `kernel`: (n, m), or (n,) where no unit sees another.
+
+        Every recurrent product of a cell goes through here.
+        """
         if self._training and self.recurrent_dropout:
             a = a * self.get_recurrent_dropout_mask(a)
-        return ops.matmul(a, kernel)
+        return a * kernel if len(kernel.shape) == 1 else ops.matmul(a, kernel)
 
     def activate(self, z):
         """The gates, activated, from their packed pre-activations `z` (batch, len(gates) * units)."""

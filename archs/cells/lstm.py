@@ -85,7 +85,7 @@ class LSTMCell(Cell):
         d, n = input_shape[-1], self.units
         self.kernel = self.weight("kernel", (d, 4 * n))
         self.recurrent_kernel = self.weight("recurrent_kernel", (n, 4 * n))
-        self.bias = self.gate_bias(ones="f" if self.unit_forget_bias else "")
+        self.bias = self.gate_bias({"f": 1} if self.unit_forget_bias else {})
 
     def project(self, inputs):
         x = ops.matmul(inputs, self.kernel)

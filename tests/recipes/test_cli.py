@@ -49,7 +49,7 @@ def test_list_and_show_are_quick(capsys):
         (["train", NAME, "--epochs=0"], "Expected `epochs` to be a positive integer, received 0"),
         (["train", NAME, "--learning_rate=nan"], "`learning_rate` to be a positive number, received nan"),
         (["train", NAME, "--dataset=mnits"], "received 'mnits'. Did you mean mnist or mnist_5k?"),
-        (["train", NAME, "--cell=lsmt"], "received 'lsmt'. Did you mean lstm?"),
+        (["train", NAME, "--cell=lsmt"], "received 'lsmt'. Did you mean lstm"),
         (["train", NAME, "--device=tpu"], "invalid choice: 'tpu'"),
         (["train", NAME, "--resume"], f"Expected an unfinished run of {NAME} in runs/{NAME}, found none"),
         (["evaluate", NAME], f"Expected a finished run of {NAME}"),

@@ -1,0 +1,105 @@
+"""The gated recurrent unit."""
+
+import keras
+from keras import ops
+
+from archs._core.cell import Cell
+from archs._core.registry import cell
+
+
+@cell(paper="Cho et al. 2014", url="https://arxiv.org/abs/1406.1078", year=2014)
+class GRUCell(Cell):
+    r"""Gated recurrent unit: an update gate that keeps the old output and a reset gate before the candidate.
+
+    K. Cho et al., "Learning Phrase Representations using RNN Encoder-Decoder for Statistical Machine Translation",
+    EMNLP 2014, section 2.3, equations (5) to (8).
+
+    Equations:
+
+    $$
+    \begin{aligned}
+    z_t &= \sigma(x_t W_z + h_{t-1} U_z + b_z) \\
+    r_t &= \sigma(x_t W_r + h_{t-1} U_r + b_r) \\
+    \tilde h_t &= \tanh(x_t W_h + (r_t \odot h_{t-1}) U_h + b_h) \\
+    h_t &= z_t \odot h_{t-1} + (1 - z_t) \odot \tilde h_t
+    \end{aligned}
+    $$
+
+    z keeps the old output, as in the paper and in Keras. Much teaching material has 1 - z and z the other way round.
+
+    Weights, for d features and n units, gate blocks in the order z, r, h:
+
+    | name | symbol | shape |
+    |---|---|---|
+    | kernel | W | (d, 3n) |
+    | recurrent_kernel | U | (n, 3n) |
+    | bias | b | (3n,) |
+
+    With `reset_after=True` the candidate is tanh(x_t W_h + b_h + r_t * (h_{t-1} U_h + b'_h)), which cuDNN computes, the
+    bias has the shape (2, 3n), and the weights interchange with those of `keras.layers.GRU`; without it, with those of
+    `keras.layers.GRU(reset_after=False)`.
+
+    Departures from the paper: biases, which its equations leave out; `use_bias=False` undoes it. The update gate's bias
+    starts at zero, as in Keras.
+
+    Args:
+        units: positive integer, n.
+        recurrent_activation: of the two gates. Default `"sigmoid"`.
+        reset_after: whether the reset gate comes after the recurrent product.
+        **kwargs: of `archs.Cell`.
+
+    Call arguments:
+        inputs: float tensor (batch, features).
+        states: list of h, (batch, units).
+        training: whether dropout is active.
+
+    Returns:
+        h, (batch, units), and the list of the new h.
+
+    Raises:
+        ValueError: see `archs.Cell`.
+
+    Example:
+
+    >>> import keras, archs
+    >>> layer = keras.layers.RNN(archs.GRUCell(6))
+    >>> layer(keras.ops.ones((3, 5, 4))).shape
+    TensorShape([3, 6])
+    """
+
+    gates = ("z", "r", "h")
+    candidate = "h"
+
+    def __init__(self, units, *, recurrent_activation="sigmoid", reset_after=False, **kwargs):
+        super().__init__(units, **kwargs)
+        self.recurrent_activation = keras.activations.get(recurrent_activation)
+        self.reset_after = reset_after
+
+    def build(self, input_shape):
+        super().build(input_shape)
+        d, n = input_shape[-1], self.units
+        self.kernel = self.weight("kernel", (d, 3 * n))
+        self.recurrent_kernel = self.weight("recurrent_kernel", (n, 3 * n))
+        self.bias = self.weight("bias", (2, 3 * n) if self.reset_after else (3 * n,)) if self.use_bias else None
+
+    def project(self, inputs):
+        x = ops.matmul(inputs, self.kernel)
+        if self.bias is None:
+            return x
+        return x + (self.bias[0] if self.reset_after else self.bias)
+
+    def recur(self, x, states):
+        (h,) = states
+        n = self.units
+        if self.reset_after:
+            u = self.recurrent_product(h, self.recurrent_kernel)
+            u = u if self.bias is None else u + self.bias[1]
+            z, r = ops.split(self.recurrent_activation(x[:, : 2 * n] + u[:, : 2 * n]), 2, axis=-1)
+            candidate = self.activation(x[:, 2 * n :] + r * u[:, 2 * n :])
+        else:
+            u = self.recurrent_product(h, self.recurrent_kernel[:, : 2 * n])
+            z, r = ops.split(self.recurrent_activation(x[:, : 2 * n] + u), 2, axis=-1)
+            u = self.recurrent_product(r * h, self.recurrent_kernel[:, 2 * n :])
+            candidate = self.activation(x[:, 2 * n :] + u)
+        h = z * h + (1 - z) * candidate
+        return (h,)
