@@ -16,7 +16,7 @@ import pathlib
 import sys
 import tempfile
 
-from recipes._core.errors import RecipeError
+from recipes._core.errors import RecipeError, install
 
 COMMANDS = ("list", "show", "train", "evaluate", "export", "predict")
 PAGES = pathlib.Path(__file__).resolve().parents[1]
@@ -44,7 +44,7 @@ def page(name):
     try:
         return _import(f"recipes.{name}")
     except ModuleNotFoundError as error:
-        raise RecipeError(f"{error}. What the recipes need: pip install 'recurrent-archs[recipes]'") from error
+        raise RecipeError(f"{error}. To run recipes, {install('recipes')}") from error
 
 
 def nearest(word, words):
@@ -71,6 +71,8 @@ def _stderr_held_back():
         os.dup2(held.fileno(), 2)
         try:
             yield
+        except ModuleNotFoundError:
+            raise
         except BaseException:
             held.seek(0)
             os.write(stderr, held.read())
@@ -134,7 +136,7 @@ def main(argv=None):
             recipe = page(arguments.name)
             getattr(_import("recipes._core.commands"), arguments.command)(recipe, arguments)
         return 0
-    except RecipeError as error:
+    except (RecipeError, PermissionError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:

@@ -99,8 +99,9 @@ def _as_started(recipe, folder, arguments):
 def _trained(recipe, arguments):
     """Folder, configuration, model and data of a finished run."""
     folder = arguments.run or sessions.find_folder(arguments.runs, arguments.name, finished=True)
-    if not (folder / "card.json").exists():
-        raise RecipeError(f"Expected the folder of a finished run, with its card.json, received {folder}.")
+    for name in ("card.json", "model.keras"):
+        if not (folder / name).exists():
+            raise RecipeError(f"Expected the folder of a finished run, with its {name}, received {folder}.")
     sessions.use_device("auto")
     cfg = recipe.Config(**_card(folder)["config"])
     return folder, cfg, keras.saving.load_model(folder / "model.keras"), recipe.load(cfg, arguments.data_dir)

@@ -56,6 +56,8 @@ def prepare(name, *, embedded, data_dir=None):
         config = tfds.download.DownloadConfig(manual_dir=str(manual if manual.is_dir() else manual.parent))
         with contextlib.redirect_stdout(None):  # it announces a download also where there is none
             builder.download_and_prepare(download_config=config)
+    except ModuleNotFoundError as error:
+        raise RecipeError(str(error)) from error
     except (OSError, tfds.download.DownloadError, NonMatchingChecksumError) as error:
         files = sorted({info.filename for info in (builder.url_infos or {}).values() if info.filename})
         shown = ", ".join(files[:8]) + (", ..." if len(files) > 8 else "")

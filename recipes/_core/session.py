@@ -9,7 +9,7 @@ import time
 import keras
 import tensorflow as tf
 
-from recipes._core.errors import RecipeError
+from recipes._core.errors import RecipeError, install
 
 PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")
 
@@ -59,8 +59,8 @@ def use_device(device="auto", precision="float32"):
     gpus = tf.config.list_physical_devices("GPU")
     if device == "gpu" and not gpus:
         raise RecipeError(
-            "--device=gpu expects a GPU, but TensorFlow sees none. On Linux with an NVIDIA driver, install "
-            "TensorFlow's CUDA libraries: pip install 'recurrent-archs[gpu]'. To run on the CPU: --device=cpu"
+            "--device=gpu expects a GPU, but TensorFlow sees none. On Linux with an NVIDIA driver, "
+            f"{install('gpu')}. To run on the CPU: --device=cpu"
         )
     if device == "cpu" and gpus:
         tf.config.set_visible_devices([], "GPU")

