@@ -21,8 +21,8 @@ _CODECS = {
 class Cell(keras.layers.SimpleRNNCell):
     """One paper's recurrence, to be used in `keras.layers.RNN` or `archs.Recurrent`.
 
-    A subclass names its `states` and `gates`, creates its weights in `build`, and states its equations in `project`
-    (all that depends on the input alone) and `recur` (the rest). `call` joins the two.
+    A subclass names its `states` and `gates`, creates its weights in `build`, and states its equations in `recur` and,
+    where the input enters otherwise than by `kernel` and `bias`, in `project`. `call` joins the two.
 
     Attributes:
         states: names of the states, each a flat tensor (batch, units); the first is the output.
@@ -101,7 +101,7 @@ class Cell(keras.layers.SimpleRNNCell):
         self.input_spec = keras.layers.InputSpec(ndim=2, axes={-1: input_shape[-1]})
 
     def project(self, inputs):
-        """All that depends on the inputs alone.
+        """All that depends on the inputs alone: their product with `kernel`, plus `bias`, where a cell has no other.
 
         Args:
             inputs: float tensor (..., features), with any leading axes.
@@ -109,7 +109,8 @@ class Cell(keras.layers.SimpleRNNCell):
         Returns:
             A tensor (..., n), what `recur` takes as `x`.
         """
-        raise NotImplementedError(f"{type(self).__name__} has to define `project`.")
+        x = ops.matmul(inputs, self.kernel)
+        return x if self.bias is None else x + self.bias
 
     def recur(self, x, states):
         """The recurrence.

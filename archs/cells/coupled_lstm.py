@@ -93,10 +93,6 @@ class CoupledLSTMCell(Cell):
         self.peephole_kernel = self.weight("peephole_kernel", (2, n)) if self.peepholes else None
         self.bias = self.gate_bias({"i": -1} if self.unit_forget_bias else {})
 
-    def project(self, inputs):
-        x = ops.matmul(inputs, self.kernel)
-        return x if self.bias is None else x + self.bias
-
     def recur(self, x, states):
         h, c = states
         z_i, z_g, z_o = ops.split(x + self.recurrent_product(h, self.recurrent_kernel), 3, axis=-1)

@@ -115,10 +115,6 @@ class GreffLSTMCell(Cell):
             self.peephole_kernel = self.weight("peephole_kernel", (blocks - 1, n))
         self.bias = self.gate_bias({"f": 1} if self.unit_forget_bias else {})
 
-    def project(self, inputs):
-        x = ops.matmul(inputs, self.kernel)
-        return x if self.bias is None else x + self.bias
-
     def recur(self, x, states):
         h, c = states[:2]
         packed = x + self.recurrent_product(h, self.recurrent_kernel)

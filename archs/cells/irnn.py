@@ -1,7 +1,6 @@
 """The rectified recurrent network that starts as the identity."""
 
 import keras
-from keras import ops
 
 from archs._core.cell import Cell
 from archs._core.registry import cell
@@ -70,10 +69,6 @@ class IRNNCell(Cell):
         self.kernel = self.weight("kernel", (d, n))
         self.recurrent_kernel = self.weight("recurrent_kernel", (n, n))
         self.bias = self.weight("bias", (n,)) if self.use_bias else None
-
-    def project(self, inputs):
-        x = ops.matmul(inputs, self.kernel)
-        return x if self.bias is None else x + self.bias
 
     def recur(self, x, states):
         (h,) = states

@@ -1,7 +1,6 @@
 """The LSTM with a forget gate, as it is used today."""
 
 import keras
-from keras import ops
 
 from archs._core.cell import Cell
 from archs._core.registry import cell
@@ -86,10 +85,6 @@ class LSTMCell(Cell):
         self.kernel = self.weight("kernel", (d, 4 * n))
         self.recurrent_kernel = self.weight("recurrent_kernel", (n, 4 * n))
         self.bias = self.gate_bias({"f": 1} if self.unit_forget_bias else {})
-
-    def project(self, inputs):
-        x = ops.matmul(inputs, self.kernel)
-        return x if self.bias is None else x + self.bias
 
     def recur(self, x, states):
         h, c = states

@@ -90,10 +90,6 @@ class LSTM1997Cell(Cell):
         self.recurrent_kernel = self.weight("recurrent_kernel", (n, 3 * n))
         self.bias = self.gate_bias()
 
-    def project(self, inputs):
-        x = ops.matmul(inputs, self.kernel)
-        return x if self.bias is None else x + self.bias
-
     def recur(self, x, states):
         h, c = states
         i, g, o = self.activate(x + self.recurrent_product(h, self.recurrent_kernel))

@@ -72,10 +72,6 @@ class MGUCell(Cell):
         self.recurrent_kernel = self.weight("recurrent_kernel", (n, 2 * n))
         self.bias = self.gate_bias()
 
-    def project(self, inputs):
-        x = ops.matmul(inputs, self.kernel)
-        return x if self.bias is None else x + self.bias
-
     def recur(self, x, states):
         (h,) = states
         x_f, x_h = ops.split(x, 2, axis=-1)

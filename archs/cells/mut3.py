@@ -74,10 +74,6 @@ class MUT3Cell(Cell):
         self.recurrent_kernel = self.weight("recurrent_kernel", (n, 3 * n))
         self.bias = self.gate_bias()
 
-    def project(self, inputs):
-        x = ops.matmul(inputs, self.kernel)
-        return x if self.bias is None else x + self.bias
-
     def recur(self, x, states):
         (h,) = states
         x_z, x_r, x_h = ops.split(x, 3, axis=-1)

@@ -95,10 +95,6 @@ class PeepholeLSTMCell(Cell):
         self.peephole_kernel = self.weight("peephole_kernel", (3, n))
         self.bias = self.gate_bias({"f": 1} if self.unit_forget_bias else {})
 
-    def project(self, inputs):
-        x = ops.matmul(inputs, self.kernel)
-        return x if self.bias is None else x + self.bias
-
     def recur(self, x, states):
         h, c = states
         p_i, p_f, p_o = ops.unstack(self.peephole_kernel, 3)

@@ -1,7 +1,5 @@
 """The simple recurrent network."""
 
-from keras import ops
-
 from archs._core.cell import Cell
 from archs._core.registry import cell
 
@@ -61,10 +59,6 @@ class SimpleRNNCell(Cell):
         self.kernel = self.weight("kernel", (d, n))
         self.recurrent_kernel = self.weight("recurrent_kernel", (n, n))
         self.bias = self.weight("bias", (n,)) if self.use_bias else None
-
-    def project(self, inputs):
-        x = ops.matmul(inputs, self.kernel)
-        return x if self.bias is None else x + self.bias
 
     def recur(self, x, states):
         (h,) = states

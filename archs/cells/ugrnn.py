@@ -1,7 +1,6 @@
 """The update-gate recurrent network."""
 
 import keras
-from keras import ops
 
 from archs._core.cell import Cell
 from archs._core.registry import cell
@@ -74,10 +73,6 @@ class UGRNNCell(Cell):
         self.kernel = self.weight("kernel", (d, 2 * n))
         self.recurrent_kernel = self.weight("recurrent_kernel", (n, 2 * n))
         self.bias = self.gate_bias({"g": 1} if self.unit_forget_bias else {})
-
-    def project(self, inputs):
-        x = ops.matmul(inputs, self.kernel)
-        return x if self.bias is None else x + self.bias
 
     def recur(self, x, states):
         (h,) = states

@@ -83,6 +83,8 @@ def new_folder(runs, recipe, config, precision):
             break
         except FileExistsError:
             continue
+        except OSError as error:
+            raise RecipeError(f"Expected a folder that can be written to, received --runs={runs} ({error}).") from error
     write_json(folder / "config.json", {"config": dataclasses.asdict(config), "precision": precision})
     return folder
 
