@@ -3,7 +3,7 @@
 import keras
 
 from archs._core import checks
-from archs._core.lengths import LengthMask
+from archs._core.lengths import CutToLengths
 from archs._core.recurrent import Recurrent
 from archs._core.registry import arch, make_cell
 
@@ -61,14 +61,21 @@ def vanilla_lstm(
     """
     features = checks.positive_integer("features", features)
     outputs = checks.positive_integer("outputs", outputs)
-    given = {"dropout": dropout, "recurrent_dropout": recurrent_dropout, "dtype": dtype}
-    layer = Recurrent(make_cell(cell, units, **{k: v for k, v in given.items() if v}), name="recurrent")
+    units = checks.positive_integer("units", units)
+    given = {
+        "dropout": checks.rate("dropout", dropout),
+        "recurrent_dropout": checks.rate("recurrent_dropout", recurrent_dropout),
+        "dtype": dtype,
+    }
+    layer = Recurrent(
+        make_cell(cell, units, **{name: value for name, value in given.items() if value}), name="recurrent"
+    )
 
     sequences = keras.Input((None, features), name="inputs")
     inputs, mask = sequences, None
     if lengths:
         inputs = {"inputs": sequences, "lengths": keras.Input((), name="lengths", dtype="int32")}
-        mask = LengthMask(name="mask")(sequences, inputs["lengths"])
+        sequences, mask = CutToLengths(dtype=layer.dtype_policy.name, name="cut")(sequences, inputs["lengths"])
     last = layer(sequences, mask=mask)
     # A loss or a client wants no half types: the answer has the dtype of the weights.
     answer = keras.layers.Dense(outputs, activation=activation, dtype=layer.variable_dtype, name="outputs")(last)

@@ -44,8 +44,8 @@ class Config:
         checks.positive_integer("batch_size", self.batch_size)
         checks.positive("learning_rate", self.learning_rate)
         checks.positive("clipnorm", self.clipnorm)
-        checks.at_least("shift", self.shift, 0)
-        checks.at_least("seed", self.seed, 0)
+        checks.between("shift", self.shift, 0, 27)
+        checks.between("seed", self.seed, 0, 2**32 - 1)
 
 
 def load(cfg, data_dir=None):

@@ -229,6 +229,47 @@ def test_config_is_complete(name):
 
 
 @each_cell
+def test_config_of_a_subclass_keeps_the_arguments_of_its_base(name):
+    class Mine(archs.get(name)):
+        def __init__(self, units, *, alpha=1.0, **kwargs):
+            super().__init__(units, **kwargs)
+            self.alpha = alpha
+
+    base = {key: non_default(name, key, default) for key, default in arguments_of(archs.get(name)).items()}
+    config = Mine(UNITS, alpha=0.5, **base).get_config()
+    assert config["alpha"] == 0.5
+    assert config == config | {k: v for k, v in archs.create(name, UNITS, **base).get_config().items() if k != "name"}
+
+
+@each_cell
+def test_regularizers_and_constraints_act_on_the_weights_of_their_role(name):
+    roles = ("kernel", "recurrent", "bias")
+    regularizers = {f"{role}_regularizer": keras.regularizers.L2(1.0) for role in roles}
+    constraints = {f"{role}_constraint": keras.constraints.NonNeg() for role in roles}
+    cell = recurrent(name, arguments=regularizers | constraints).cell
+    regularized = [w for w in cell.weights if "peephole" not in w.name]
+    total = sum(np.sum(np.asarray(w) ** 2) for w in regularized)
+    np.testing.assert_allclose(sum(np.asarray(loss) for loss in cell.losses), total)
+    assert all(isinstance(w.constraint, keras.constraints.NonNeg) for w in regularized)
+
+
+@each_cell
+def test_forget_bias_starts_so_that_the_cell_keeps(name):
+    if "unit_forget_bias" not in arguments_of(archs.get(name)):
+        return
+    draw = keras.initializers.RandomNormal(seed=1)
+    cells = [archs.create(name, UNITS, unit_forget_bias=on, bias_initializer=draw) for on in (True, False)]
+    for cell in cells:
+        cell.build((None, FEATURES))
+    with_it, without = (np.asarray(cell.bias).reshape(-1, UNITS) for cell in cells)
+    assert len(np.unique(without)) == without.size
+    changed = [gate for gate, a, b in zip(cells[0].gates, with_it, without, strict=True) if np.any(a != b)]
+    expected = {"f": 1} if "f" in cells[0].gates else {"g": 1} if "c" in cells[0].gates else {"i": -1}
+    assert changed == list(expected)
+    np.testing.assert_array_equal(with_it[cells[0].gates.index(changed[0])], list(expected.values()) * UNITS)
+
+
+@each_cell
 @pytest.mark.parametrize("kind", ["keras", "saved_model"])
 def test_file_round_trip(name, kind, tmp_path):
     sequence = keras.Input((None, FEATURES))
@@ -586,6 +627,19 @@ def test_padding_never_changes_the_answer(arch, name):
 
 @each_architecture
 @each_cell
+def test_padding_never_reaches_the_gradients(arch, name):
+    model = small_model(arch, cell=name, lengths=True)
+    x = request()
+    for row, length in enumerate(LENGTHS):
+        x["inputs"][row, length:] = np.nan
+    with tf.GradientTape() as tape:
+        loss = tf.reduce_sum(model(x) ** 2)
+    for gradient in tape.gradient(loss, [w.value for w in model.trainable_weights]):
+        assert np.all(np.isfinite(gradient))
+
+
+@each_architecture
+@each_cell
 @pytest.mark.parametrize("lengths", [False, True])
 def test_architecture_reloads_and_trains_on(arch, name, lengths, tmp_path):
     model = small_model(arch, cell=name, lengths=lengths, dropout=0.1)
@@ -623,7 +677,8 @@ def test_architecture_takes_a_cell_as_name_class_or_function(arch):
     [
         ({"cell": "lsmt"}, "Did you mean lstm"),
         ({"cell": 3}, "a name, a class or a function units -> cell, received 3"),
-        ({"cell": lambda units: units}, "to return a cell, received 6"),
+        ({"cell": lambda units: units}, "to make a cell, received 6"),
+        ({"cell": keras.layers.LSTM}, "to make a cell, received <LSTM"),
         ({"cell": archs.LSTMCell, "dropout": 1.0}, r"rate in \[0, 1\)"),
         ({"cell": lambda units: archs.LSTMCell(units), "dropout": 0.5}, "to set dropout itself"),
     ],

@@ -27,7 +27,7 @@ class Cell(keras.layers.SimpleRNNCell):
     Attributes:
         states: names of the states, each a flat tensor (batch, units); the first is the output.
         gates: order of the gate blocks along the last axis of the weights.
-        candidate: the gate block that `activation` squashes; the others get `recurrent_activation`.
+        candidate: for `activate`, the gate block that `activation` squashes; the others get `recurrent_activation`.
 
     Args:
         units: positive integer, the size of the output.
@@ -61,19 +61,24 @@ class Cell(keras.layers.SimpleRNNCell):
 
     def get_config(self):
         config = super().get_config()
-        for name in inspect.signature(type(self).__init__).parameters:
-            if name not in config and name not in ("self", "kwargs"):
-                codec = _CODECS.get(name.rpartition("_")[2])
-                value = getattr(self, name)
-                config[name] = codec.serialize(value) if codec else value
+        for cls in type(self).__mro__[: type(self).__mro__.index(Cell)]:
+            for name in inspect.signature(cls.__init__).parameters:
+                if name not in config and name not in ("self", "kwargs"):
+                    codec = _CODECS.get(name.rpartition("_")[2])
+                    value = getattr(self, name)
+                    config[name] = codec.serialize(value) if codec else value
         return config
 
-    def weight(self, name, shape, initializer=None):
+    def weight(self, name, shape, *, role=None, initializer=None):
         """Adds the weight `name`, with the initializer, regularizer and constraint given for its role.
 
-        The role of `kernel` is `kernel`, of `bias` is `bias`, of `recurrent_kernel` is `recurrent`, and so on.
+        Args:
+            name: of the weight.
+            shape: tuple of ints.
+            role: default: `kernel` for `kernel`, `bias` for `bias`, `recurrent` for `recurrent_kernel`, and so on.
+            initializer: in place of the role's.
         """
-        role = name.removesuffix("_kernel")
+        role = role or name.removesuffix("_kernel")
         return self.add_weight(
             name=name,
             shape=shape,
@@ -86,13 +91,14 @@ class Cell(keras.layers.SimpleRNNCell):
         """Adds the bias of all gates, (len(gates) * units,), if `use_bias`; `start` maps a gate to its first value."""
         if not self.use_bias:
             return None
-        constants = {gate: keras.initializers.Constant(value) for gate, value in dict(start).items()}
+        start = dict(start)
 
         def initializer(shape, dtype=None):
-            blocks = [constants.get(gate, self.bias_initializer) for gate in self.gates]
-            return ops.concatenate([block((self.units,), dtype=dtype) for block in blocks])
+            blocks = ops.split(self.bias_initializer(shape, dtype=dtype), len(self.gates))
+            pairs = zip(self.gates, blocks, strict=True)
+            return ops.concatenate([ops.full_like(b, start[gate]) if gate in start else b for gate, b in pairs])
 
-        return self.weight("bias", (len(self.gates) * self.units,), initializer)
+        return self.weight("bias", (len(self.gates) * self.units,), initializer=initializer)
 
     def build(self, input_shape):
         """Checks the shape of the inputs, (batch, features). A subclass calls this first and adds its weights."""
@@ -142,7 +148,10 @@ class Cell(keras.layers.SimpleRNNCell):
         if training and self.dropout:
             inputs = inputs * self.get_dropout_mask(inputs)
         self._training = bool(training)
-        states = self.recur(self.project(inputs), states)
+        try:
+            states = self.recur(self.project(inputs), states)
+        finally:
+            self._training = False
         return states[0], list(states)
 
     def recurrent_product(self, a, kernel):

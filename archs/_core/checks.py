@@ -1,5 +1,6 @@
 """Checks of arguments where they enter: each returns the value or says what was expected and received."""
 
+import math
 import numbers
 
 
@@ -16,12 +17,12 @@ def rate(name, value):
 
 
 def positive(name, value):
-    if not isinstance(value, numbers.Real) or isinstance(value, bool) or not value > 0:
+    if not isinstance(value, numbers.Real) or isinstance(value, bool) or not 0 < value < math.inf:
         raise ValueError(f"Expected `{name}` to be a positive number, received {value!r}.")
     return value
 
 
-def at_least(name, value, low):
-    if not isinstance(value, numbers.Real) or isinstance(value, bool) or not value >= low:
-        raise ValueError(f"Expected `{name}` to be {low} or more, received {value!r}.")
+def between(name, value, low, high):
+    if not isinstance(value, numbers.Real) or isinstance(value, bool) or not low <= value <= high:
+        raise ValueError(f"Expected `{name}` to be from {low} to {high}, received {value!r}.")
     return value

@@ -1,23 +1,28 @@
-"""From the lengths of sequences to a mask over their time steps."""
+"""Sequences of given lengths: their mask, and nothing behind it."""
 
 import keras
 from keras import ops
 
 
 @keras.saving.register_keras_serializable(package="archs")
-class LengthMask(keras.layers.Layer):
-    """True on the first `lengths[i]` time steps of row i.
+class CutToLengths(keras.layers.Layer):
+    """Cuts sequences at their lengths.
+
+    What stands behind a length is set to zero: a mask alone keeps it out of the answer, but a NaN there would still
+    reach the gradients.
 
     Call arguments:
-        sequences: tensor (batch, time, ...).
+        sequences: float tensor (batch, time, features).
         lengths: int tensor (batch,).
 
     Returns:
-        Bool tensor (batch, time).
+        The sequences, and a bool mask (batch, time) that is True on the first `lengths[i]` time steps of row i.
     """
 
     def call(self, sequences, lengths):
-        return ops.arange(ops.shape(sequences)[1]) < ops.cast(lengths, "int32")[:, None]
+        mask = ops.arange(ops.shape(sequences)[1]) < ops.cast(lengths, "int32")[:, None]
+        return ops.where(mask[..., None], sequences, 0), mask
 
     def compute_output_spec(self, sequences, lengths):
-        return keras.KerasTensor(sequences.shape[:2], dtype="bool")
+        cut = keras.KerasTensor(sequences.shape, dtype=self.compute_dtype)
+        return cut, keras.KerasTensor(sequences.shape[:2], dtype="bool")

@@ -42,6 +42,8 @@ class Recurrent(keras.layers.RNN):
     def __init__(self, cell, return_sequences=False, return_state=False, **kwargs):
         # Neither RNN nor StackedRNNCells takes the policy of its cells, so that they would compute in float32.
         if isinstance(cell, (list, tuple)):
+            if not cell:
+                raise ValueError("Expected `cell` to be a cell or a list of at least one, received an empty list.")
             cell = keras.layers.StackedRNNCells(cell, dtype=getattr(cell[0], "dtype_policy", None))
         kwargs.setdefault("dtype", getattr(cell, "dtype_policy", None))
         super().__init__(cell, return_sequences=return_sequences, return_state=return_state, **kwargs)

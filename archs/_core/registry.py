@@ -105,18 +105,16 @@ def make_cell(cell, units, **arguments):
         **arguments: further constructor arguments, for a name or a class. A function sets its own.
 
     Raises:
-        ValueError: an unknown name, something that is none of the three, arguments for a function, or a function
-            that does not return a cell.
+        ValueError: an unknown name, something that is none of the three, arguments for a function, or
+            something that does not make a cell.
     """
     if isinstance(cell, str):
         cell = entry(cell, "cell").target
-    if isinstance(cell, type):
-        return cell(units, **arguments)
     if not callable(cell) or isinstance(cell, keras.layers.Layer):
         raise ValueError(f"Expected `cell` to be a name, a class or a function units -> cell, received {cell!r}.")
-    if arguments:
+    if arguments and not isinstance(cell, type):
         raise ValueError(f"Expected the function given as `cell` to set {', '.join(sorted(arguments))} itself.")
-    made = cell(units)
-    if not hasattr(made, "state_size"):
-        raise ValueError(f"Expected the function given as `cell` to return a cell, received {made!r}.")
+    made = cell(units, **arguments)
+    if not hasattr(made, "state_size") or isinstance(made, keras.layers.RNN):
+        raise ValueError(f"Expected what is given as `cell` to make a cell, received {made!r} from {cell!r}.")
     return made

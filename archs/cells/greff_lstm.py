@@ -46,9 +46,10 @@ class GreffLSTMCell(Cell):
     A gate that a variant lacks has no block. FGR has a gate_recurrent_kernel (3n, 3n), too, from i, f, o of the step
     before to i, f, o, and three more states, i, f and o.
 
-    Departures from the paper: the forget gate's bias starts at one (Jozefowicz et al. 2015); `unit_forget_bias=False`
-    starts it like the others. With FGR the output gate sees the new cell state, as without; the text of the paper could
-    not be had to settle it: the equations are from memory and agree with readers' notes on it.
+    Departures from the paper: the forget gate's bias starts at one (Jozefowicz et al. 2015), with CIFG that of the
+    input gate at -1; `unit_forget_bias=False` starts them like the others. With FGR the output gate sees the new cell
+    state, as without; the text of the paper could not be had to settle it: the equations are from memory and agree with
+    readers' notes on it.
 
     Args:
         units: positive integer, n.
@@ -113,7 +114,8 @@ class GreffLSTMCell(Cell):
             self.gate_recurrent_kernel = self.weight("gate_recurrent_kernel", (3 * n, 3 * n))
         if self.variant != "NP":
             self.peephole_kernel = self.weight("peephole_kernel", (blocks - 1, n))
-        self.bias = self.gate_bias({"f": 1} if self.unit_forget_bias else {})
+        keeping = {"i": -1} if self.variant == "CIFG" else {"f": 1}
+        self.bias = self.gate_bias(keeping if self.unit_forget_bias else {})
 
     def recur(self, x, states):
         h, c = states[:2]

@@ -68,7 +68,6 @@ class GRUCell(Cell):
     """
 
     gates = ("z", "r", "h")
-    candidate = "h"
 
     def __init__(self, units, *, recurrent_activation="sigmoid", reset_after=False, **kwargs):
         super().__init__(units, **kwargs)

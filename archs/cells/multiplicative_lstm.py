@@ -82,9 +82,8 @@ class MultiplicativeLSTMCell(Cell):
         d, n = input_shape[-1], self.units
         self.kernel = self.weight("kernel", (d, 4 * n))
         self.recurrent_kernel = self.weight("recurrent_kernel", (n, 4 * n))
-        self.multiplicative_kernel = self.weight("multiplicative_kernel", (d, n), self.kernel_initializer)
-        shape, initializer = (n, n), self.recurrent_initializer
-        self.multiplicative_recurrent_kernel = self.weight("multiplicative_recurrent_kernel", shape, initializer)
+        self.multiplicative_kernel = self.weight("multiplicative_kernel", (d, n), role="kernel")
+        self.multiplicative_recurrent_kernel = self.weight("multiplicative_recurrent_kernel", (n, n), role="recurrent")
         self.bias = self.gate_bias({"f": 1} if self.unit_forget_bias else {})
 
     def project(self, inputs):

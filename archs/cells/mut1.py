@@ -61,7 +61,6 @@ class MUT1Cell(Cell):
     """
 
     gates = ("z", "r", "h")
-    candidate = "h"
 
     def __init__(self, units, *, recurrent_activation="sigmoid", **kwargs):
         super().__init__(units, **kwargs)

@@ -62,7 +62,6 @@ class MUT2Cell(Cell):
     """
 
     gates = ("z", "r", "h")
-    candidate = "h"
 
     def __init__(self, units, *, recurrent_activation="sigmoid", **kwargs):
         super().__init__(units, **kwargs)

@@ -136,7 +136,7 @@ def main(argv=None):
             recipe = page(arguments.name)
             getattr(_import("recipes._core.commands"), arguments.command)(recipe, arguments)
         return 0
-    except (RecipeError, PermissionError) as error:
+    except (RecipeError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:

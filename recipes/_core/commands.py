@@ -19,20 +19,20 @@ def train(recipe, arguments):
     _check(recipe, cfg)
     if not arguments.resume:
         folder = sessions.new_folder(arguments.runs, arguments.name, cfg, precision)
-    print(f"Run:        {folder}\nDevice:     {device}", flush=True)
-    path, card = recipe.run(
-        cfg,
-        sessions.Session(
-            recipe=arguments.name,
-            folder=folder,
-            saved_models=arguments.saved_models,
-            data_dir=arguments.data_dir,
-            precision=precision,
-            checkpoint_minutes=arguments.checkpoint_minutes,
-            device=device,
-        ),
+    session = sessions.Session(
+        recipe=arguments.name,
+        folder=folder,
+        saved_models=arguments.saved_models,
+        data_dir=arguments.data_dir,
+        precision=precision,
+        checkpoint_minutes=arguments.checkpoint_minutes,
+        device=device,
     )
-    sessions.write_json(folder / "card.json", card | {"saved_model": str(path)})
+    session.exports.mkdir(parents=True, exist_ok=True)  # before the training, so that a wrong place is told at once
+    with sessions.locked(folder):
+        print(f"Run:        {folder}\nDevice:     {device}", flush=True)
+        path, card = recipe.run(cfg, session)
+        sessions.write_json(folder / "card.json", card | {"saved_model": str(path)})
     print(f"\nTrained in {card['training']['seconds']:.0f} s; pictures, metrics and card are in {folder}")
     _print_metrics(card["metrics"])
     _print_export(recipe, path, card)
@@ -40,6 +40,8 @@ def train(recipe, arguments):
 
 def evaluate(recipe, arguments):
     """Measures the model of a run, or the newest exported model, on the test split."""
+    if arguments.saved_model and arguments.run:
+        raise RecipeError("Expected --run or --saved-model, received both.")
     if arguments.saved_model:
         answer, path = exporter.load(arguments.saved_models / arguments.name, arguments.name)
         cfg = recipe.Config(**_card(path)["config"])
@@ -87,12 +89,14 @@ def _as_started(recipe, folder, arguments):
     """
     saved = json.loads((folder / "config.json").read_text())
     asked = config.parse_values(recipe.Config, arguments.settings)
-    differing = {key: value for key, value in asked.items() if value != saved["config"][key]}
-    if arguments.precision not in (None, saved["precision"]):
-        differing["precision"] = arguments.precision
-    for key, value in differing.items():
-        expected = (saved["config"] | saved)[key]
-        raise RecipeError(f"Expected --{key}={expected}, with which {folder} was started, received {value!r}.")
+    if arguments.precision:
+        asked["precision"] = arguments.precision
+    started = saved["config"] | {"precision": saved["precision"]}
+    differing = [key for key, value in asked.items() if value != started[key]]
+    if differing:
+        expected = " ".join(f"--{key}={started[key]}" for key in differing)
+        received = " ".join(f"--{key}={asked[key]}" for key in differing)
+        raise RecipeError(f"Expected {expected}, with which {folder} was started, received {received}.")
     return recipe.Config(**saved["config"]), saved["precision"]
 
 

@@ -78,7 +78,8 @@ def export(serving_default, *, sample, card, folder):
 
 def _verify(path, serving_default, sample):
     """The answer of the model at `path` to `sample`, from a fresh process; checked against the live function."""
-    live = as_arrays(serving_default)(sample)
+    with tf.device("CPU:0"):  # as the other process: a GPU multiplies with fewer bits
+        live = as_arrays(serving_default)(sample)
     with tempfile.TemporaryDirectory() as scratch:
         request, reply = pathlib.Path(scratch, "request.npz"), pathlib.Path(scratch, "reply.npz")
         np.savez(request, **sample)
@@ -94,6 +95,10 @@ def _verify(path, serving_default, sample):
         with np.load(reply) as file:
             loaded = {name: _text(value) for name, value in file.items()}
     for name, expected in live.items():
+        if np.issubdtype(expected.dtype, np.floating) and not np.all(np.isfinite(expected)):
+            raise RecipeError(
+                f"The model answers {name} {expected}: expected finite numbers. Did its training diverge?"
+            )
         same = (
             np.allclose(loaded[name], expected, rtol=1e-4, atol=1e-5)
             if np.issubdtype(expected.dtype, np.floating)
@@ -144,7 +149,7 @@ def load(folder, recipe, version=None):
     """
     there = versions(folder)
     if not there or version not in (None, *there):
-        wanted = f"version {version} of {recipe}" if version else f"an exported model of {recipe}"
+        wanted = f"version {version} of {recipe}" if version is not None else f"an exported model of {recipe}"
         raise RecipeError(
             f"Expected {wanted} in {folder}, found {there or 'none'}. "
             f"To train and export one: python -m recipes train {recipe}"

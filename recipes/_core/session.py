@@ -1,6 +1,8 @@
 """One training: its folder, its options, and the device it runs on."""
 
+import contextlib
 import dataclasses
+import fcntl
 import json
 import os
 import pathlib
@@ -87,6 +89,21 @@ def new_folder(runs, recipe, config, precision):
             raise RecipeError(f"Expected a folder that can be written to, received --runs={runs} ({error}).") from error
     write_json(folder / "config.json", {"config": dataclasses.asdict(config), "precision": precision})
     return folder
+
+
+@contextlib.contextmanager
+def locked(folder):
+    """Holds a run's folder for this process, until it ends in whatever way.
+
+    Raises:
+        RecipeError: another process holds it.
+    """
+    with (folder / ".lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise RecipeError(f"Expected {folder} to be free, but another process is training in it.") from None
+        yield
 
 
 def find_folder(runs, recipe, finished=None):

@@ -115,8 +115,10 @@ def _signals_to(keeper):
         keeper.asked_to_stop = True
         signal.signal(number, before[number])
 
-    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
+        for number in before:
+            signal.signal(number, ask)
         yield
     finally:
         for number, handler in before.items():

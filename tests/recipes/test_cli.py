@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from recipes import vanilla_lstm_mnist
-from recipes._core import cli
+from recipes._core import cli, session
 
 NAME = "vanilla_lstm_mnist"
 
@@ -47,6 +47,9 @@ def test_list_and_show_are_quick(capsys):
         (["train", NAME, "--dropout=much"], "Expected --dropout to be a number, received 'much'"),
         (["train", NAME, "--dropout=1"], "rate in [0, 1), received 1.0"),
         (["train", NAME, "--epochs=0"], "Expected `epochs` to be a positive integer, received 0"),
+        (["train", NAME, "--learning_rate=inf"], "`learning_rate` to be a positive number, received inf"),
+        (["train", NAME, "--seed=5000000000"], "`seed` to be from 0 to 4294967295, received 5000000000"),
+        (["evaluate", NAME, "--saved-model", "--run=x"], "Expected --run or --saved-model, received both"),
         (["train", NAME, "--learning_rate=nan"], "`learning_rate` to be a positive number, received nan"),
         (["train", NAME, "--dataset=mnits"], "received 'mnits'. Did you mean mnist or mnist_5k?"),
         (["train", NAME, "--cell=lsmt"], "received 'lsmt'. Did you mean lstm"),
@@ -74,7 +77,16 @@ def test_train_leaves_a_run_and_a_model(in_trained):
     (folder,) = (in_trained / "runs" / NAME).iterdir()
     files = {p.name for p in folder.iterdir()}
     pictures = {"curves.png", "confusion_matrix.png"}
-    assert files == {"config.json", "metrics.csv", "tensorboard", "checkpoint", "model.keras", "card.json", *pictures}
+    assert files == {
+        "config.json",
+        "metrics.csv",
+        "tensorboard",
+        "checkpoint",
+        "model.keras",
+        "card.json",
+        ".lock",
+        *pictures,
+    }
     for picture in pictures:
         assert np.asarray(Image.open(folder / picture).convert("L")).std() > 10
     with (folder / "metrics.csv").open(newline="") as file:
@@ -148,6 +160,28 @@ def test_resume_keeps_to_the_configuration_of_the_run(in_trained, data_dir, tmp_
     assert f"Run:        runs/{NAME}/20000101-000000" in out
     metrics = [json.loads((f / "card.json").read_text())["metrics"] for f in (finished, unfinished)]
     assert metrics[0] == metrics[1]
+
+
+def test_a_run_is_trained_by_one_process(in_trained, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (finished,) = (in_trained / "runs" / NAME).iterdir()
+    folder = tmp_path / "runs" / NAME / "20000101-000000"
+    folder.mkdir(parents=True)
+    (folder / "config.json").write_text((finished / "config.json").read_text())
+    with session.locked(folder):
+        status, _, error = run(capsys, "train", NAME, "--resume")
+    assert status == 2
+    assert "another process is training in it" in error
+
+
+def test_a_place_that_cannot_be_written_is_told_before_the_training(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "file").write_text("")
+    for option in ("--runs=file", "--saved-models=file"):
+        status, out, error = run(capsys, "train", NAME, option)
+        assert status == 2
+        assert error.startswith("error: ")
+        assert "epoch" not in out
 
 
 def test_without_a_network_another_dataset_fails_at_once(no_network, tmp_path, monkeypatch, capsys):

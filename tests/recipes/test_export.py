@@ -84,6 +84,12 @@ def test_a_model_that_answers_otherwise_is_not_exported(tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_model_that_answers_nan_is_not_exported(tmp_path):
+    with pytest.raises(RecipeError, match="expected finite numbers"):
+        write(tmp_path, doubling(float("nan")))
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_model_that_does_not_load_is_not_exported(tmp_path, monkeypatch):
     monkeypatch.setattr(export, "_REPLAY", "raise SystemExit('no such op')")
     with pytest.raises(RecipeError, match="does not load in a fresh process:\nno such op"):
