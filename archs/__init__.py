@@ -36,7 +36,7 @@ def get(name):
     return _registry.entry(name).target
 
 
-def create(name, *args, **kwargs):
+def create(name, /, *args, **kwargs):
     """Calls the factory or the cell class `name` with the arguments that follow.
 
     >>> import archs

@@ -47,7 +47,7 @@ def vanilla_lstm(
     Returns:
         A `keras.Model`. Its input is a float tensor (batch, time, features), any time; with `lengths`, a dict of
         `inputs`, that tensor, and `lengths`, an int tensor (batch,). Its output is a tensor (batch, outputs), of
-        float32 also where the policy computes in a half type.
+        float32 also under a mixed policy.
 
     Raises:
         ValueError: an argument is out of its range, or `cell` is none of the three.

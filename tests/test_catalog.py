@@ -254,6 +254,21 @@ def test_regularizers_and_constraints_act_on_the_weights_of_their_role(name):
 
 
 @each_cell
+def test_activations_and_initializers_act(name):
+    settings = arguments_of(archs.get(name))
+    for argument in (a for a in settings if a.endswith("activation")):
+        changed = recurrent(name, arguments={argument: "softsign"})
+        assert np.abs(changed(inputs()) - recurrent(name)(inputs())).max() > 1e-3, argument
+    starts = {"kernel": 0.1, "recurrent": 0.2, "bias": 0.3}
+    constants = {f"{role}_initializer": keras.initializers.Constant(start) for role, start in starts.items()}
+    cell = archs.create(name, UNITS, **constants)
+    cell.build((None, FEATURES))
+    assert np.all(np.asarray(cell.kernel) == np.float32(0.1))
+    assert np.all(np.asarray(cell.recurrent_kernel) == np.float32(0.2))
+    assert np.float32(0.3) in np.asarray(cell.bias)
+
+
+@each_cell
 def test_forget_bias_starts_so_that_the_cell_keeps(name):
     if "unit_forget_bias" not in arguments_of(archs.get(name)):
         return

@@ -73,6 +73,8 @@ class Recurrent(keras.layers.RNN):
         finally:
             for cell in cells:
                 cell._draws_masks = True
+                cell.reset_dropout_mask()
+                cell.reset_recurrent_dropout_mask()
 
     def reset_state(self):
         """Sets the states of a stateful layer to the cell's initial state. Keras' own writes zeros."""

@@ -140,7 +140,7 @@ def main(argv=None):
         print(f"error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("Stopped. To go on with a training, run the same command with --resume.", file=sys.stderr)
+        print("Stopped. A training that has a checkpoint goes on from it with --resume.", file=sys.stderr)
         return 130
 
 
@@ -154,4 +154,5 @@ def _show(arguments):
     tree = ast.parse(text)
     config = next(node for node in tree.body if isinstance(node, ast.ClassDef) and node.name == "Config")
     print(f"{ast.get_docstring(tree)}\n\nSettings, each an option --key=value of train:\n")
-    print("\n".join(text.splitlines()[config.lineno : config.end_lineno]))
+    settings = [node for node in config.body if isinstance(node, ast.AnnAssign)]
+    print("\n".join(text.splitlines()[settings[0].lineno - 1 : settings[-1].end_lineno]))

@@ -2,6 +2,7 @@
 
 import json
 import pathlib
+import shutil
 
 import keras
 
@@ -31,7 +32,12 @@ def train(recipe, arguments):
     session.exports.mkdir(parents=True, exist_ok=True)  # before the training, so that a wrong place is told at once
     with sessions.locked(folder):
         print(f"Run:        {folder}\nDevice:     {device}", flush=True)
-        path, card = recipe.run(cfg, session)
+        try:
+            path, card = recipe.run(cfg, session)
+        except BaseException:
+            if not (folder / "checkpoint").exists():  # nothing to resume
+                shutil.rmtree(folder)
+            raise
         sessions.write_json(folder / "card.json", card | {"saved_model": str(path)})
     print(f"\nTrained in {card['training']['seconds']:.0f} s; pictures, metrics and card are in {folder}")
     _print_metrics(card["metrics"])
@@ -43,6 +49,7 @@ def evaluate(recipe, arguments):
     if arguments.saved_model and arguments.run:
         raise RecipeError("Expected --run or --saved-model, received both.")
     if arguments.saved_model:
+        sessions.use_device()
         answer, path = exporter.load(arguments.saved_models / arguments.name, arguments.name)
         cfg = recipe.Config(**_card(path)["config"])
         splits = recipe.load(cfg, arguments.data_dir)
@@ -68,6 +75,7 @@ def export(recipe, arguments):
 
 def predict(recipe, arguments):
     """Prints the exported model's answer to one input."""
+    sessions.use_device()
     answer, path = exporter.load(arguments.saved_models / arguments.name, arguments.name, arguments.version)
     request = recipe.read_input(arguments.input, recipe.Config(**_card(path)["config"]), arguments.data_dir)
     print(f"{path}: {recipe.show(answer(request))}")
@@ -106,7 +114,7 @@ def _trained(recipe, arguments):
     for name in ("card.json", "model.keras"):
         if not (folder / name).exists():
             raise RecipeError(f"Expected the folder of a finished run, with its {name}, received {folder}.")
-    sessions.use_device("auto")
+    sessions.use_device()
     cfg = recipe.Config(**_card(folder)["config"])
     return folder, cfg, keras.saving.load_model(folder / "model.keras"), recipe.load(cfg, arguments.data_dir)
 

@@ -59,6 +59,8 @@ def prepare(name, *, embedded, data_dir=None):
     except ModuleNotFoundError as error:
         raise RecipeError(str(error)) from error
     except (OSError, tfds.download.DownloadError, NonMatchingChecksumError) as error:
+        if not builder.url_infos:
+            raise RecipeError(f"The dataset {name!r} cannot be prepared in {root}: {error}") from error
         files = sorted({info.filename for info in (builder.url_infos or {}).values() if info.filename})
         shown = ", ".join(files[:8]) + (", ..." if len(files) > 8 else "")
         raise RecipeError(

@@ -1,5 +1,7 @@
 """The error that the command line prints without a traceback."""
 
+import sys
+
 
 class RecipeError(Exception):
     """Something the user can mend: the message says what was expected, what was received, and what to do."""
@@ -7,4 +9,5 @@ class RecipeError(Exception):
 
 def install(extra):
     """How to install an extra of the project."""
-    return f"install the extra `{extra}`, in the project's folder: pip install -e '.[{extra}]'"
+    pip = f"python3 -m pip --python {sys.executable}"  # an environment may have no pip of its own
+    return f"install the extra `{extra}`, in the project's folder: {pip} install -e '.[{extra}]'"

@@ -13,8 +13,6 @@ import tensorflow as tf
 
 from recipes._core.errors import RecipeError, install
 
-PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")
-
 
 @dataclasses.dataclass(frozen=True)
 class Session:
@@ -25,7 +23,7 @@ class Session:
         folder: of this run; holds its configuration, metrics, checkpoint, pictures, model and card.
         saved_models: folder of the exports, with a folder per recipe.
         data_dir: where TFDS keeps its data. None: TFDS' own place.
-        precision: Keras dtype policy, one of PRECISIONS.
+        precision: Keras dtype policy.
         checkpoint_minutes: a checkpoint is written at the end of each epoch and whenever so many minutes are over.
         device: what the run computes on, in words.
     """

@@ -31,6 +31,7 @@ def test_list_and_show_are_quick(capsys):
     assert status == 0
     assert f"python -m recipes train {NAME}" in out
     assert "units: int = 128" in out
+    assert "def " not in out
     assert time.monotonic() - started < 1
 
 
@@ -190,6 +191,7 @@ def test_without_a_network_another_dataset_fails_at_once(no_network, tmp_path, m
     status, _, error = run(capsys, "train", NAME, "--dataset=fashion_mnist", f"--data-dir={tmp_path}")
     assert status == 2
     assert "--dataset=mnist_5k" in error
+    assert not list((tmp_path / "runs" / NAME).iterdir())  # or --resume would take it up
     assert time.monotonic() - started < 15
 
 

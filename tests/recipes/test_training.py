@@ -127,7 +127,7 @@ def test_progress_says_how_much_time_is_left(tmp_path, capsys):
 
 def test_gpu_where_there_is_none_names_the_extra(monkeypatch):
     monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind=None: [])
-    with pytest.raises(RecipeError, match=r"sees none.*the extra `gpu`.*pip install -e '.\[gpu\]'"):
+    with pytest.raises(RecipeError, match=r"sees none.*the extra `gpu`.*pip .* install -e '.\[gpu\]'"):
         sessions.use_device("gpu")
     assert sessions.use_device("auto").startswith("CPU")
 
