@@ -1,10 +1,7 @@
 """`python -m archs [PATTERN]`: the catalog as a table."""
 
 import argparse
-import os
 import sys
-
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import archs
 from archs._core import registry

@@ -13,8 +13,8 @@ class Recurrent(keras.layers.RNN):
     """Runs a cell over time: `keras.layers.RNN`, with the same arguments, weights and numbers.
 
     What it adds: it computes in its cell's dtype policy; it hands its mask on to the next layer in every Keras
-    version; `reset_state` restores the cell's own initial state; dropout masks are drawn in training only, so that
-    an exported model holds no random state.
+    version; `reset_state` restores the cell's own initial state; the dropout masks of a cell of the catalog, or of a
+    stack of them, are drawn in training only, so that an exported model holds no random state.
 
     Args:
         cell: a cell, or a list of cells to stack.

@@ -104,16 +104,16 @@ def locked(folder):
         yield
 
 
-def find_folder(runs, recipe, finished=None):
-    """The newest run of a recipe, or the newest that is finished (or is not).
+def find_folder(runs, recipe, *, finished):
+    """The newest run of a recipe that is finished, or that is not.
 
     Raises:
         RecipeError: there is none.
     """
-    folders = sorted((pathlib.Path(runs) / recipe).glob("*/config.json"))
-    fitting = [f.parent for f in folders if finished in (None, (f.parent / "card.json").exists())]
+    folders = [path.parent for path in sorted((pathlib.Path(runs) / recipe).glob("*/config.json"))]
+    fitting = [folder for folder in folders if (folder / "card.json").exists() == finished]
     if not fitting:
-        kind = {None: "a run", True: "a finished run", False: "an unfinished run"}[finished]
+        kind = "a finished run" if finished else "an unfinished run"
         raise RecipeError(f"Expected {kind} of {recipe} in {pathlib.Path(runs) / recipe}, found none.")
     return fitting[-1]
 
