@@ -6,6 +6,7 @@ factory and cell class stands in this namespace: `archs.vanilla_lstm(...)`, `arc
 
 from archs._core import registry as _registry
 from archs._core.cell import Cell
+from archs._core.chrono import ChronoInitializer
 from archs._core.recurrent import Recurrent
 
 _registry.discover("archs.cells")
@@ -14,7 +15,16 @@ _members = {entry.target.__name__: entry.target for entry in _registry.entries()
 # A factory has the name of its module: from here on `archs.vanilla_lstm` is the factory.
 globals().update(_members)
 
-__all__ = ["Cell", "Recurrent", "create", "get", "list_archs", "list_cells", *sorted(_members)]
+__all__ = [
+    "Cell",
+    "ChronoInitializer",
+    "Recurrent",
+    "create",
+    "get",
+    "list_archs",
+    "list_cells",
+    *sorted(_members),
+]
 
 
 def list_archs(pattern="*"):

@@ -1,11 +1,13 @@
-"""The base of every cell: constructor plumbing, weights, initial state, dropout, recurrent products."""
+"""The base of every cell: constructor plumbing, weights, initial state, regularisation, recurrent products."""
 
+import contextlib
 import inspect
 
 import keras
 from keras import ops
 
 from archs._core import checks
+from archs._core.chrono import ChronoInitializer
 
 _CODECS = {
     "activation": keras.activations,
@@ -27,7 +29,15 @@ class Cell(keras.layers.SimpleRNNCell):
     Attributes:
         states: names of the states, each a flat tensor (batch, units); the first is the output.
         gates: order of the gate blocks along the last axis of the weights.
-        candidate: for `activate`, the gate block that `activation` squashes; the others get `recurrent_activation`.
+        candidate: the gate block that `activation` squashes, what is proposed for the memory; `activate` gives the
+            others `recurrent_activation`. None in a cell that has no memory apart from its output.
+        one_memory: names of states that hold one memory in parts, which zoneout keeps or renews together.
+        clocks: names of the states that count time steps. Zoneout leaves them alone.
+        keeping: names of gates that keep the memory when open, for `archs.ChronoInitializer`.
+        writing: names of gates that write to the memory when open.
+        state_size: list of the sizes of the states.
+        product_sizes: list of the sizes of what enters recurrent products, one per site of `recurrent_product`.
+        inner_sizes: list of the sizes of the inputs of a cell's inner layers, for `drop_input`.
 
     Args:
         units: positive integer, the size of the output.
@@ -36,32 +46,73 @@ class Cell(keras.layers.SimpleRNNCell):
         kernel_initializer, recurrent_initializer, bias_initializer: of the weights of those roles.
         kernel_regularizer, recurrent_regularizer, bias_regularizer: likewise.
         kernel_constraint, recurrent_constraint, bias_constraint: likewise.
-        dropout: rate in [0, 1) on the inputs; one mask for all time steps of a sequence.
-        recurrent_dropout: rate in [0, 1) on what enters a recurrent product; one mask for all time steps.
-        seed: of the dropout masks.
+        dropout: rate in [0, 1) on the inputs, never on the recurrent connection; between layers it is the upper
+            layer's. After the last layer use `keras.layers.Dropout`.
+        recurrent_dropout: rate in [0, 1) on the recurrent connection.
+        dropout_method: where the two act and for how long a mask lasts.
+            `"gal"` (Gal & Ghahramani 2016): on the inputs and on what enters a recurrent product, one mask each for all
+            time steps of a sequence. The default, since Keras' own layers do the same.
+            `"zaremba"` (Zaremba et al. 2014): on the inputs only, a fresh mask in each time step.
+            `"semeniuta"` (Semeniuta et al. 2016): on the inputs as Zaremba, and on the candidate, so that the memory
+            itself is never dropped; a fresh mask in each time step.
+        zoneout: rate in [0, 1), or one per state, with which a unit of a state keeps its old value (Krueger et al.
+            2017), drawn afresh in each time step.
+        zoneout_expectation: whether, outside training, a state is the mean of old and new that zoneout expects, as in
+            the paper. Default False: outside training no argument of these changes anything.
+        seed: of the masks.
         **kwargs: `name`, `dtype`, `trainable` of `keras.layers.Layer`.
 
     Raises:
-        ValueError: `units` is not a positive integer, a rate is outside [0, 1), an argument is unknown; and on a
-            call, inputs of a wrong rank or feature size, or states of a wrong number or size.
+        ValueError: `units` is not a positive integer, a rate is outside [0, 1), an argument is unknown, the method
+            does not fit the cell or the rates; and on a call, inputs of a wrong rank or feature size, or states of a
+            wrong number or size.
+        NotImplementedError: a fresh mask in each time step is asked for in training on the JAX backend.
     """
 
     states = ("h",)
     gates = ()
     candidate = "g"
+    one_memory = ()
+    clocks = ()
+    keeping = ()
+    writing = ()
 
-    def __init__(self, units, **kwargs):
+    def __init__(self, units, *, dropout_method="gal", zoneout=0.0, zoneout_expectation=False, **kwargs):
         units = checks.positive_integer("units", units)
         for name in {"dropout", "recurrent_dropout"} & kwargs.keys():
             kwargs[name] = checks.rate(name, kwargs[name])
         super().__init__(units, **kwargs)
+        self.dropout_method = checks.one_of("dropout_method", dropout_method, ("gal", "zaremba", "semeniuta"))
+        if self.recurrent_dropout and dropout_method == "zaremba":
+            raise ValueError(
+                "Expected no `recurrent_dropout` with `dropout_method='zaremba'`, which has none, received "
+                f"{self.recurrent_dropout}."
+            )
+        if self.recurrent_dropout and dropout_method == "semeniuta" and self.candidate is None:
+            raise ValueError(
+                f"Expected `recurrent_dropout` of {type(self).__name__} with `dropout_method='gal'`, received "
+                "'semeniuta', which drops the candidate of a memory; this cell has none."
+            )
+        self.zoneout = (
+            [checks.rate("zoneout", rate) for rate in zoneout]
+            if isinstance(zoneout, (list, tuple))
+            else checks.rate("zoneout", zoneout)
+        )
+        if zoneout_expectation and self.one_memory:
+            raise ValueError(
+                f"Expected no `zoneout_expectation` for {type(self).__name__}, whose states "
+                f"{', '.join(self.one_memory)} are one memory and have no mean each on its own."
+            )
+        self.zoneout_expectation = zoneout_expectation
         self.state_size = [units] * len(self.states)
+        self.product_sizes = [units]
+        self.inner_sizes = []
         self._training = False
         self._draws_masks = True
 
     def get_config(self):
         config = super().get_config()
-        for cls in type(self).__mro__[: type(self).__mro__.index(Cell)]:
+        for cls in type(self).__mro__[: type(self).__mro__.index(Cell) + 1]:
             for name in inspect.signature(cls.__init__).parameters:
                 if name not in config and name not in ("self", "kwargs"):
                     codec = _CODECS.get(name.rpartition("_")[2])
@@ -69,7 +120,7 @@ class Cell(keras.layers.SimpleRNNCell):
                     config[name] = codec.serialize(value) if codec else value
         return config
 
-    def weight(self, name, shape, *, role=None, initializer=None):
+    def weight(self, name, shape, *, role=None, initializer=None, autocast=True):
         """Adds the weight `name`, with the initializer, regularizer and constraint given for its role.
 
         Args:
@@ -77,6 +128,7 @@ class Cell(keras.layers.SimpleRNNCell):
             shape: tuple of ints.
             role: default: `kernel` for `kernel`, `bias` for `bias`, `recurrent` for `recurrent_kernel`, and so on.
             initializer: in place of the role's.
+            autocast: whether it is read in the compute dtype.
         """
         role = role or name.removesuffix("_kernel")
         return self.add_weight(
@@ -85,25 +137,39 @@ class Cell(keras.layers.SimpleRNNCell):
             initializer=initializer or getattr(self, f"{role}_initializer"),
             regularizer=getattr(self, f"{role}_regularizer", None),
             constraint=getattr(self, f"{role}_constraint", None),
+            autocast=autocast,
         )
 
-    def gate_bias(self, start=()):
-        """Adds the bias of all gates, (len(gates) * units,), if `use_bias`; `start` maps a gate to its first value."""
+    def gate_bias(self, start=(), *, name="bias", gates=None, rows=()):
+        """Adds the bias of a packed block of gates, (*rows, len(gates) * units), if `use_bias`.
+
+        Args:
+            start: maps a gate to the first value of its bias, where it is not the initializer's.
+            name: of the weight.
+            gates: default: the cell's.
+            rows: a tuple of an int where the bias has several rows, else empty.
+        """
         if not self.use_bias:
             return None
-        start = dict(start)
+        gates, start, draw = gates or self.gates, dict(start), self.bias_initializer
+        if isinstance(draw, ChronoInitializer):
+            draw, start = draw.for_gates([(g in self.keeping) - (g in self.writing) for g in gates]), {}
 
         def initializer(shape, dtype=None):
-            blocks = ops.split(self.bias_initializer(shape, dtype=dtype), len(self.gates))
-            pairs = zip(self.gates, blocks, strict=True)
-            return ops.concatenate([ops.full_like(b, start[gate]) if gate in start else b for gate, b in pairs])
+            pairs = zip(gates, ops.split(draw(shape, dtype=dtype), len(gates), axis=-1), strict=True)
+            return ops.concatenate([ops.full_like(b, start[g]) if g in start else b for g, b in pairs], axis=-1)
 
-        return self.weight("bias", (len(self.gates) * self.units,), initializer=initializer)
+        return self.weight(name, (*rows, len(gates) * self.units), role="bias", initializer=initializer)
 
     def build(self, input_shape):
         """Checks the shape of the inputs, (batch, features). A subclass calls this first and adds its weights."""
         if len(input_shape) != 2 or input_shape[-1] is None:
             raise ValueError(f"Expected inputs of shape (batch, features), received {tuple(input_shape)}.")
+        if isinstance(self.zoneout, list) and len(self.zoneout) != len(self.states):
+            raise ValueError(
+                f"Expected `zoneout` to be a rate, or one for each state ({', '.join(self.states)}), "
+                f"received {self.zoneout}."
+            )
         self.input_spec = keras.layers.InputSpec(ndim=2, axes={-1: input_shape[-1]})
 
     def project(self, inputs):
@@ -145,37 +211,124 @@ class Cell(keras.layers.SimpleRNNCell):
         expected, received = list(self.state_size), [s.shape[-1] for s in states]
         if received != expected:
             raise ValueError(f"Expected states ({', '.join(self.states)}) of sizes {expected}, received {received}.")
-        if training and self.dropout:
-            inputs = inputs * self.get_dropout_mask(inputs)
+        with self.dropping(training):
+            new = self.recur(self.project(self.drop_input(inputs)), states)
+        new = self._zone_out(states, new, training)
+        return new[0], list(new)
+
+    @contextlib.contextmanager
+    def dropping(self, training):
+        """Within it `drop_input`, `recurrent_product` and `propose` drop, if `training`."""
         self._training = bool(training)
         try:
-            states = self.recur(self.project(inputs), states)
+            yield
         finally:
             self._training = False
-        return states[0], list(states)
 
-    def recurrent_product(self, a, kernel):
-        """`a` (batch, n), under recurrent dropout, times `kernel`: (n, m), or (n,) where no unit sees another.
+    def drop_input(self, a, site=0):
+        """`a` (batch, n) or (batch, time, n) under input dropout.
+
+        Args:
+            a: the inputs (site 0), or what an inner layer of the cell takes from the one below.
+            site: 1 and on for inner layers, each with its own mask; `inner_sizes` holds their sizes.
+        """
+        if not (self._training and self.dropout):
+            return a
+        if self.dropout_method != "gal":
+            return keras.random.dropout(a, self.dropout, seed=self._seed_of_a_step())
+        return _masked(a, self.get_dropout_mask(a), [self.input_spec.axes[-1], *self.inner_sizes], site)
+
+    def drop_recurrent(self, a, site=0):
+        """`a` (batch, n) or (batch, time, n), on its way into the recurrence, under Gal's recurrent dropout."""
+        if not (self._training and self.recurrent_dropout and self.dropout_method == "gal"):
+            return a
+        return _masked(a, self.get_recurrent_dropout_mask(a), self.product_sizes, site)
+
+    def recurrent_product(self, a, kernel, site=0):
+        """`a` (batch, n), under recurrent dropout, times `kernel`.
 
         Every recurrent product of a cell goes through here.
+
+        Args:
+            a: float tensor (batch, n).
+            kernel: (n, m); (n,) where no unit sees another; (heads, n // heads, m) where no head sees another, for a
+                product of shape (batch, heads, m).
+            site: which of `product_sizes` `a` has; each has its own mask.
         """
-        if self._training and self.recurrent_dropout:
-            a = a * self.get_recurrent_dropout_mask(a)
-        return a * kernel if len(kernel.shape) == 1 else ops.matmul(a, kernel)
+        a = self.drop_recurrent(a, site)
+        if len(kernel.shape) == 1:
+            return a * kernel
+        if len(kernel.shape) == 2:
+            return ops.matmul(a, kernel)
+        return ops.einsum("bkn,knm->bkm", ops.reshape(a, (-1, *kernel.shape[:2])), kernel)
+
+    def propose(self, z, activation=None):
+        """The candidate from its pre-activation, under Semeniuta's recurrent dropout. Default: `self.activation`."""
+        g = (activation or self.activation)(z)
+        if self._training and self.recurrent_dropout and self.dropout_method == "semeniuta":
+            g = keras.random.dropout(g, self.recurrent_dropout, seed=self._seed_of_a_step())
+        return g
 
     def activate(self, z):
         """The gates, activated, from their packed pre-activations `z` (batch, len(gates) * units)."""
         return tuple(
-            (self.activation if gate == self.candidate else self.recurrent_activation)(block)
+            self.propose(block) if gate == self.candidate else self.recurrent_activation(block)
             for gate, block in zip(self.gates, ops.split(z, len(self.gates), axis=-1), strict=True)
         )
+
+    def _zone_out(self, old, new, training):
+        rates = self.zoneout if isinstance(self.zoneout, list) else [self.zoneout] * len(new)
+        if not any(rates) or not (training or self.zoneout_expectation):
+            return new
+        kept, states = {}, []
+        for name, rate, a, b in zip(self.states, rates, old, new, strict=True):
+            memory = "".join(self.one_memory) if name in self.one_memory else name
+            if name in self.clocks or not rate:
+                a = b
+            elif not training:
+                a = rate * a + (1 - rate) * b
+            else:
+                if memory not in kept:
+                    kept[memory] = keras.random.uniform(ops.shape(b), seed=self._seed_of_a_step()) < rate
+                a = ops.where(kept[memory], a, b)
+            states.append(a)
+        return tuple(states)
+
+    def _seed_of_a_step(self):
+        if keras.backend.backend() == "jax":
+            raise NotImplementedError(
+                "Expected `dropout_method='gal'` and no zoneout for training on JAX, whose loop over time cannot draw "
+                f"a fresh mask in each step, received {self.dropout_method!r} and a zoneout of {self.zoneout}."
+            )
+        return self.seed_generator
 
     def get_initial_state(self, batch_size):
         """Zeros: a list of tensors (batch_size, size), one per entry of `state_size`."""
         return [ops.zeros((batch_size, size), dtype=self.compute_dtype) for size in self.state_size]
 
+    # Keras' RNN calls the next two before its loop, with the first inputs and the first state, and the loop reads what
+    # they made; a mask made within the loop would be another in each step.
+
     def get_dropout_mask(self, step_input):
-        return super().get_dropout_mask(step_input) if self._draws_masks else None
+        if not self._draws_masks or self.dropout_method != "gal":
+            return None
+        sizes = [self.input_spec.axes[-1], *self.inner_sizes]
+        return super().get_dropout_mask(ops.ones((ops.shape(step_input)[0], sum(sizes)), self.compute_dtype))
 
     def get_recurrent_dropout_mask(self, step_input):
-        return super().get_recurrent_dropout_mask(step_input) if self._draws_masks else None
+        if not self._draws_masks or self.dropout_method != "gal":
+            return None
+        ones = ops.ones((ops.shape(step_input)[0], sum(self.product_sizes)), self.compute_dtype)
+        return super().get_recurrent_dropout_mask(ones)
+
+
+def rows(weight):
+    """The rows of a weight, one by one; `keras.ops.unstack` takes no variable on JAX and torch."""
+    return [weight[row] for row in range(weight.shape[0])]
+
+
+def _masked(a, mask, sizes, site):
+    """`a` times the part of a mask (batch, sum(sizes)) that is for `site`."""
+    start = sum(sizes[:site])
+    mask = mask[:, start : start + sizes[site]]
+    return a * (mask[:, None] if len(a.shape) == 3 else mask)

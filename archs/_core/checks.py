@@ -26,3 +26,9 @@ def between(name, value, low, high):
     if not isinstance(value, numbers.Real) or isinstance(value, bool) or not low <= value <= high:
         raise ValueError(f"Expected `{name}` to be from {low} to {high}, received {value!r}.")
     return value
+
+
+def one_of(name, value, known):
+    if value not in known:
+        raise ValueError(f"Expected `{name}` to be one of {', '.join(map(repr, known))}, received {value!r}.")
+    return value

@@ -6,6 +6,7 @@ import keras
 from keras import ops, tree
 
 from archs._core.cell import Cell
+from archs._core.scan import linear_scan
 
 
 @keras.saving.register_keras_serializable(package="archs")
@@ -13,8 +14,10 @@ class Recurrent(keras.layers.RNN):
     """Runs a cell over time: `keras.layers.RNN`, with the same arguments, weights and numbers.
 
     What it adds: it computes in its cell's dtype policy; it hands its mask on to the next layer in every Keras
-    version; `reset_state` restores the cell's own initial state; the dropout masks of a cell of the catalog, or of a
-    stack of them, are drawn in training only, so that an exported model holds no random state.
+    version; `reset_state` restores the cell's own initial state; a cell that is linear in its state (`min_gru`,
+    `min_lstm`) runs as a parallel scan over time; states that count steps count exactly in half precision, too; the
+    dropout masks of a cell of the catalog, or of a stack of them, are drawn in training only, so that an exported model
+    holds no random state.
 
     Args:
         cell: a cell, or a list of cells to stack.
@@ -63,6 +66,27 @@ class Recurrent(keras.layers.RNN):
         with self._dropout_masks(training):
             return super().call(sequences, initial_state=initial_state, mask=mask, training=training)
 
+    def inner_loop(self, sequences, initial_state, mask, training=False):
+        if self.compute_dtype in ("bfloat16", "float16"):
+            initial_state = _exact_clocks(self.cell, initial_state)
+        if self.unroll or not hasattr(self.cell, "linear") or self.cell.zoneout:
+            return super().inner_loop(sequences, initial_state, mask, training)
+        if self.go_backwards:
+            sequences = ops.flip(sequences, 1)
+            mask = mask if mask is None else ops.flip(mask, 1)
+        with self.cell.dropping(training):
+            a, b = self.cell.linear(self.cell.project(self.cell.drop_input(sequences)))
+        if mask is not None:
+            a, b = ops.where(mask[..., None], a, 1), ops.where(mask[..., None], b, 0)
+        b = ops.concatenate([b[:, :1] + a[:, :1] * initial_state[0][:, None], b[:, 1:]], axis=1)
+        wide = keras.backend.result_type(b.dtype, "float32")
+        outputs = linear_scan(ops.cast(a, wide), ops.cast(b, wide))
+        state = outputs[:, -1]
+        if mask is not None:
+            shown = mask if self.zero_output_for_mask else ops.cumsum(ops.cast(mask, "int32"), axis=1) > 0
+            outputs = ops.where(shown[..., None], outputs, 0)
+        return outputs[:, -1], outputs, [state]
+
     @contextlib.contextmanager
     def _dropout_masks(self, training):
         cells = [c for c in getattr(self.cell, "cells", [self.cell]) if isinstance(c, Cell)]
@@ -83,3 +107,11 @@ class Recurrent(keras.layers.RNN):
             initial = tree.flatten(self.get_initial_state(variables[0].shape[0]))
             for variable, value in zip(variables, initial, strict=True):
                 variable.assign(ops.cast(value, variable.dtype))
+
+
+def _exact_clocks(cell, states):
+    """The states, with integers where they count: floats are cast to the compute dtype, and bfloat16 counts to 256."""
+    if hasattr(cell, "cells"):
+        return [_exact_clocks(*pair) for pair in zip(cell.cells, states, strict=True)]
+    clocks = [name in cell.clocks for name in cell.states] if isinstance(cell, Cell) else [False] * len(states)
+    return [ops.cast(s, "int32") if clock else s for s, clock in zip(states, clocks, strict=True)]

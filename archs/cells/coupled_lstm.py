@@ -3,7 +3,7 @@
 import keras
 from keras import ops
 
-from archs._core.cell import Cell
+from archs._core.cell import Cell, rows
 from archs._core.registry import cell
 
 
@@ -68,6 +68,7 @@ class CoupledLSTMCell(Cell):
 
     states = ("h", "c")
     gates = ("i", "g", "o")
+    writing = ("i",)
 
     def __init__(
         self,
@@ -96,9 +97,9 @@ class CoupledLSTMCell(Cell):
     def recur(self, x, states):
         h, c = states
         z_i, z_g, z_o = ops.split(x + self.recurrent_product(h, self.recurrent_kernel), 3, axis=-1)
-        p_i, p_o = ops.unstack(self.peephole_kernel, 2) if self.peepholes else (0, 0)
+        p_i, p_o = rows(self.peephole_kernel) if self.peepholes else (0, 0)
         i = self.recurrent_activation(z_i + p_i * c)
-        c = (1 - i) * c + i * self.activation(z_g)
+        c = (1 - i) * c + i * self.propose(z_g)
         o = self.recurrent_activation(z_o + p_o * c)
         h = o * self.activation(c)
         return h, c

@@ -3,7 +3,7 @@
 import keras
 from keras import ops
 
-from archs._core.cell import Cell
+from archs._core.cell import Cell, rows
 from archs._core.registry import cell
 
 # What each variant takes away; FGR adds.
@@ -81,6 +81,8 @@ class GreffLSTMCell(Cell):
 
     states = ("h", "c")
     gates = ("i", "f", "g", "o")
+    keeping = ("f",)
+    writing = ("i",)
 
     def __init__(
         self,
@@ -124,7 +126,7 @@ class GreffLSTMCell(Cell):
         peepholes = dict.fromkeys("ifo", 0)
         if self.variant != "NP":
             seeing = [gate for gate in self.gates if gate != "g"]
-            peepholes |= zip(seeing, ops.unstack(self.peephole_kernel, len(seeing)), strict=True)
+            peepholes |= zip(seeing, rows(self.peephole_kernel), strict=True)
         if self.variant == "FGR":
             kernels = ops.split(self.gate_recurrent_kernel, 3, axis=0)
             before = sum(self.recurrent_product(*pair) for pair in zip(states[2:], kernels, strict=True))
@@ -133,7 +135,7 @@ class GreffLSTMCell(Cell):
         def gate(name, state):
             return self.recurrent_activation(z[name] + peepholes[name] * state) if name in z else ops.ones_like(state)
 
-        g = z["g"] if self.variant == "NIAF" else self.activation(z["g"])
+        g = self.propose(z["g"], keras.activations.linear if self.variant == "NIAF" else None)
         i = gate("i", c)
         f = 1 - i if self.variant == "CIFG" else gate("f", c)
         c = g * i + c * f

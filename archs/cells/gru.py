@@ -68,6 +68,8 @@ class GRUCell(Cell):
     """
 
     gates = ("z", "r", "h")
+    candidate = "h"
+    keeping = ("z",)
 
     def __init__(self, units, *, recurrent_activation="sigmoid", reset_after=False, **kwargs):
         super().__init__(units, **kwargs)
@@ -79,7 +81,7 @@ class GRUCell(Cell):
         d, n = input_shape[-1], self.units
         self.kernel = self.weight("kernel", (d, 3 * n))
         self.recurrent_kernel = self.weight("recurrent_kernel", (n, 3 * n))
-        self.bias = self.weight("bias", (2, 3 * n) if self.reset_after else (3 * n,)) if self.use_bias else None
+        self.bias = self.gate_bias(rows=(2,) if self.reset_after else ())
 
     def project(self, inputs):
         x = ops.matmul(inputs, self.kernel)
@@ -94,11 +96,11 @@ class GRUCell(Cell):
             u = self.recurrent_product(h, self.recurrent_kernel)
             u = u if self.bias is None else u + self.bias[1]
             z, r = ops.split(self.recurrent_activation(x[:, : 2 * n] + u[:, : 2 * n]), 2, axis=-1)
-            candidate = self.activation(x[:, 2 * n :] + r * u[:, 2 * n :])
+            candidate = self.propose(x[:, 2 * n :] + r * u[:, 2 * n :])
         else:
             u = self.recurrent_product(h, self.recurrent_kernel[:, : 2 * n])
             z, r = ops.split(self.recurrent_activation(x[:, : 2 * n] + u), 2, axis=-1)
             u = self.recurrent_product(r * h, self.recurrent_kernel[:, 2 * n :])
-            candidate = self.activation(x[:, 2 * n :] + u)
+            candidate = self.propose(x[:, 2 * n :] + u)
         h = z * h + (1 - z) * candidate
         return (h,)

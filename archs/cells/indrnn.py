@@ -56,6 +56,8 @@ class IndRNNCell(Cell):
     TensorShape([3, 6])
     """
 
+    candidate = None
+
     def __init__(self, units, *, activation="relu", recurrent_initializer=None, **kwargs):
         recurrent_initializer = recurrent_initializer or keras.initializers.RandomUniform(0.0, 1.0)
         super().__init__(units, activation=activation, recurrent_initializer=recurrent_initializer, **kwargs)

@@ -56,6 +56,8 @@ class IRNNCell(Cell):
     TensorShape([3, 6])
     """
 
+    candidate = None
+
     def __init__(
         self, units, *, activation="relu", kernel_initializer=None, recurrent_initializer="identity", **kwargs
     ):

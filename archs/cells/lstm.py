@@ -73,6 +73,8 @@ class LSTMCell(Cell):
 
     states = ("h", "c")
     gates = ("i", "f", "g", "o")
+    keeping = ("f",)
+    writing = ("i",)
 
     def __init__(self, units, *, recurrent_activation="sigmoid", unit_forget_bias=True, **kwargs):
         super().__init__(units, **kwargs)

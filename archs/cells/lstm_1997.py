@@ -75,6 +75,7 @@ class LSTM1997Cell(Cell):
 
     states = ("h", "c")
     gates = ("i", "g", "o")
+    writing = ("i",)
 
     def __init__(
         self, units, *, activation=squash_2, output_activation=squash_1, recurrent_activation="sigmoid", **kwargs

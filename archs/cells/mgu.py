@@ -60,6 +60,8 @@ class MGUCell(Cell):
     """
 
     gates = ("f", "h")
+    candidate = "h"
+    writing = ("f",)
 
     def __init__(self, units, *, recurrent_activation="sigmoid", **kwargs):
         super().__init__(units, **kwargs)
@@ -77,6 +79,6 @@ class MGUCell(Cell):
         x_f, x_h = ops.split(x, 2, axis=-1)
         u_f, u_h = ops.split(self.recurrent_kernel, 2, axis=-1)
         f = self.recurrent_activation(x_f + self.recurrent_product(h, u_f))
-        candidate = self.activation(x_h + self.recurrent_product(f * h, u_h))
+        candidate = self.propose(x_h + self.recurrent_product(f * h, u_h))
         h = (1 - f) * h + f * candidate
         return (h,)

@@ -70,6 +70,8 @@ class MultiplicativeLSTMCell(Cell):
 
     states = ("h", "c")
     gates = ("i", "f", "g", "o")
+    keeping = ("f",)
+    writing = ("i",)
 
     def __init__(self, units, *, recurrent_activation="sigmoid", unit_forget_bias=True, gate_first=False, **kwargs):
         super().__init__(units, **kwargs)

@@ -61,6 +61,8 @@ class MUT1Cell(Cell):
     """
 
     gates = ("z", "r", "h")
+    candidate = "h"
+    writing = ("z",)
 
     def __init__(self, units, *, recurrent_activation="sigmoid", **kwargs):
         super().__init__(units, **kwargs)
@@ -84,6 +86,6 @@ class MUT1Cell(Cell):
         u_r, u_h = ops.split(self.recurrent_kernel, 2, axis=-1)
         z = self.recurrent_activation(x_z)
         r = self.recurrent_activation(x_r + self.recurrent_product(h, u_r))
-        candidate = self.activation(x_h + self.recurrent_product(r * h, u_h))
+        candidate = self.propose(x_h + self.recurrent_product(r * h, u_h))
         h = z * candidate + (1 - z) * h
         return (h,)

@@ -62,6 +62,8 @@ class MUT2Cell(Cell):
     """
 
     gates = ("z", "r", "h")
+    candidate = "h"
+    writing = ("z",)
 
     def __init__(self, units, *, recurrent_activation="sigmoid", **kwargs):
         super().__init__(units, **kwargs)
@@ -80,6 +82,6 @@ class MUT2Cell(Cell):
         u = self.recurrent_product(h, self.recurrent_kernel[:, : 2 * n])
         z, r = ops.split(self.recurrent_activation(x[:, : 2 * n] + u), 2, axis=-1)
         u = self.recurrent_product(r * h, self.recurrent_kernel[:, 2 * n :])
-        candidate = self.activation(x[:, 2 * n :] + u)
+        candidate = self.propose(x[:, 2 * n :] + u)
         h = z * candidate + (1 - z) * h
         return (h,)

@@ -61,6 +61,8 @@ class MUT3Cell(Cell):
     """
 
     gates = ("z", "r", "h")
+    candidate = "h"
+    writing = ("z",)
 
     def __init__(self, units, *, recurrent_activation="sigmoid", **kwargs):
         super().__init__(units, **kwargs)
@@ -79,6 +81,6 @@ class MUT3Cell(Cell):
         u_z, u_r, u_h = ops.split(self.recurrent_kernel, 3, axis=-1)
         z = self.recurrent_activation(x_z + self.recurrent_product(self.activation(h), u_z))
         r = self.recurrent_activation(x_r + self.recurrent_product(h, u_r))
-        candidate = self.activation(x_h + self.recurrent_product(r * h, u_h))
+        candidate = self.propose(x_h + self.recurrent_product(r * h, u_h))
         h = z * candidate + (1 - z) * h
         return (h,)

@@ -3,7 +3,7 @@
 import keras
 from keras import ops
 
-from archs._core.cell import Cell
+from archs._core.cell import Cell, rows
 from archs._core.registry import cell
 
 
@@ -70,6 +70,8 @@ class PeepholeLSTMCell(Cell):
 
     states = ("h", "c")
     gates = ("i", "f", "g", "o")
+    keeping = ("f",)
+    writing = ("i",)
 
     def __init__(
         self,
@@ -97,11 +99,11 @@ class PeepholeLSTMCell(Cell):
 
     def recur(self, x, states):
         h, c = states
-        p_i, p_f, p_o = ops.unstack(self.peephole_kernel, 3)
+        p_i, p_f, p_o = rows(self.peephole_kernel)
         z_i, z_f, z_g, z_o = ops.split(x + self.recurrent_product(h, self.recurrent_kernel), 4, axis=-1)
         i = self.recurrent_activation(z_i + p_i * c)
         f = self.recurrent_activation(z_f + p_f * c)
-        c = f * c + i * self.activation(z_g)
+        c = f * c + i * self.propose(z_g)
         o = self.recurrent_activation(z_o + p_o * c)
         h = o * self.output_activation(c)
         return h, c

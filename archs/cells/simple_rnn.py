@@ -53,6 +53,8 @@ class SimpleRNNCell(Cell):
     TensorShape([3, 6])
     """
 
+    candidate = None
+
     def build(self, input_shape):
         super().build(input_shape)
         d, n = input_shape[-1], self.units

@@ -61,6 +61,7 @@ class UGRNNCell(Cell):
 
     gates = ("g", "c")
     candidate = "c"
+    keeping = ("g",)
 
     def __init__(self, units, *, recurrent_activation="sigmoid", unit_forget_bias=True, **kwargs):
         super().__init__(units, **kwargs)

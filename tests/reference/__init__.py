@@ -6,5 +6,5 @@ Each file `<catalog name>.py` has
   `weights` maps a cell's weight names to arrays, `x` has shape (batch, features), `states` is a tuple of
   arrays (batch, size) in the cell's order with the output h first; the new states come back in the same order.
 - `CASES`, optional: the cell's constructor arguments under which it is compared, each a dict that `step` also
-  receives as keywords. Default: `[{}]`, the cell as it comes.
+  receives as keywords. Default: `[{}]`, the cell as it comes. Every other test of the cell runs with the first.
 """
