@@ -1,14 +1,21 @@
-"""`python -m archs [PATTERN]`: the catalog as a table."""
+"""`python -m archs [PATTERN]`: the catalog as tables; `python -m archs show NAME`: the page of one of its members."""
 
 import argparse
+import inspect
+import re
 import sys
 
 import archs
 from archs._core import registry
 
+_HEADS = {
+    "cell": ["cell", "year", "states", "gates", "parameters", "", "paper"],
+    "arch": ["architecture", "year", "", "paper"],
+}
+
 
 def rows(entries):
-    """For each entry: name, year, states, gates, parameters at d = n = 128, summary, paper."""
+    """For each entry: name, year, for cells states, gates and parameters at d = n = 128, summary, paper."""
     for entry in entries:
         facts = [entry.name, str(entry.year)]
         if entry.kind == "cell":
@@ -18,29 +25,92 @@ def rows(entries):
         yield [*facts, entry.summary, entry.paper]
 
 
-def table(head, lines):
+def tables(pattern="*"):
+    """For each kind that has entries matching a shell pattern: its head and its rows, cells first."""
+    for kind, head in _HEADS.items():
+        lines = list(rows(registry.entries(kind, pattern)))
+        if lines:
+            yield head, lines
+
+
+def plain(head, lines):
     """Columns under their heads, as wide as they need to be."""
     lines = [head, *lines]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    return "\n".join("  ".join(map(str.ljust, line, widths)).rstrip() for line in lines)
+    note = "\n(parameters at 128 features and 128 units)" if "parameters" in head else ""
+    return "\n".join("  ".join(map(str.ljust, line, widths)).rstrip() for line in lines) + note
+
+
+def markdown(pattern="*"):
+    """The tables in Markdown, each paper with its link, as README has them."""
+    urls = {entry.name: entry.url for entry in registry.entries()}
+    parts = []
+    for head, lines in tables(pattern):
+        head = [column.replace("parameters", "parameters at d = n = 128") for column in head]
+        lines = [[f"`{name}`", *facts, f"[{paper}]({urls[name]})"] for name, *facts, paper in lines]
+        table = [head, ["---"] * len(head), *lines]
+        parts.append("\n".join(f"| {' | '.join(line)} |" for line in table))
+    return "\n\n".join(parts)
+
+
+def page(name):
+    """The docstring of a member of the catalog, its equations readable in a terminal, under its name and source."""
+    entry = registry.entry(name)
+    title = f"{entry.name}: archs.{entry.target.__name__}\n{entry.paper}, {entry.url}\n\n"
+    return title + readable(inspect.getdoc(entry.target))
+
+
+_SYMBOLS = {
+    **{"alpha": "α", "beta": "β", "gamma": "γ", "lambda": "λ", "phi": "φ", "sigma": "σ", "tau": "τ"},  # noqa: RUF001
+    **{"odot": "*", "bmod": "mod", "le": "<=", "quad": " ", "qquad": " "},
+}
+
+
+def readable(text):
+    """LaTeX between `$$` as plain text: Greek letters, h[t-1] for an index, h~ and h^ for accents, / for a fraction."""
+
+    def plain_equations(match):
+        tex = re.sub(r"\\frac\{([^{}]*)\}\{([^{}]*)\}", r"(\1) / (\2)", match[1])
+        tex = re.sub(r"\\(begin|end)\{aligned\}", "", tex)
+        tex = re.sub(r"\\tilde ?(\w)", r"\1~", tex)
+        tex = re.sub(r"\\hat ?(\w)", r"\1^", tex)
+        tex = re.sub(r"\\text\{([^{}]*)\}", r"\1", tex)
+        tex = re.sub(r"\\([a-z]+)", lambda name: _SYMBOLS.get(name[1], name[1]), tex)
+        tex = re.sub(r"_\{([^{}]*[-,][^{}]*)\}", r"[\1]", tex)
+        tex = re.sub(r"\^\{([^{}]*-[^{}]*)\}", r"^(\1)", tex)
+        tex = re.sub(r"([_^])\{([^{}]*)\}", r"\1\2", tex)
+        lines = (" ".join(line.replace("&", " ").split()) for line in tex.split("\\\\"))
+        return "\n".join("    " + line for line in lines if line)
+
+    return re.sub(r"\$\$\n(.*?)\$\$", plain_equations, text, flags=re.DOTALL)
 
 
 def main(argv=None):
-    parser = argparse.ArgumentParser(prog="python -m archs", description="The catalog of cells and architectures.")
-    parser.add_argument("pattern", nargs="?", default="*", help="a shell pattern, such as 'lstm*'")
-    pattern = parser.parse_args(argv).pattern
-    cells, factories = registry.entries("cell", pattern), registry.entries("arch", pattern)
-    if not cells and not factories:
+    parser = argparse.ArgumentParser(
+        prog="python -m archs",
+        description="The catalog of cells and architectures.",
+        usage="%(prog)s [--markdown] [PATTERN]\n       %(prog)s show NAME",
+    )
+    parser.add_argument("pattern", nargs="?", default="*", metavar="PATTERN", help="a shell pattern, such as 'lstm*'")
+    parser.add_argument("name", nargs="?", metavar="NAME", help="after `show`: whose page to print")
+    parser.add_argument("--markdown", action="store_true", help="print the tables in Markdown")
+    arguments = parser.parse_args(argv)
+    if (arguments.pattern == "show") != (arguments.name is not None):
+        parser.error("expected a pattern, or `show` and a name")
+    if arguments.name:
+        try:
+            print(page(arguments.name))
+        except ValueError as error:
+            print(error, file=sys.stderr)
+            return 2
+        return 0
+    found = list(tables(arguments.pattern))
+    if not found:
         names = archs.list_cells() + archs.list_archs()
-        print(f"Nothing in the catalog matches {pattern!r}. {registry.nearest(pattern, names)}", file=sys.stderr)
+        nearest = registry.nearest(arguments.pattern, names)
+        print(f"Nothing in the catalog matches {arguments.pattern!r}. {nearest}", file=sys.stderr)
         return 2
-    tables = []
-    if cells:
-        head = ["cell", "year", "states", "gates", "parameters", "", "paper"]
-        tables.append(table(head, rows(cells)) + "\n(parameters at 128 features and 128 units)")
-    if factories:
-        tables.append(table(["architecture", "year", "", "paper"], rows(factories)))
-    print("\n\n".join(tables))
+    print(markdown(arguments.pattern) if arguments.markdown else "\n\n".join(plain(*table) for table in found))
     return 0
 
 

@@ -6,7 +6,6 @@ import sys
 import pytest
 
 import archs
-from archs import __main__ as command
 from archs._core import registry
 
 
@@ -45,23 +44,6 @@ def test_a_factory_has_the_name_of_its_file():
 
     with pytest.raises(ValueError, match="expected 'test_registry', received 'other'"):
         registry.arch(paper="", url="", year=0)(other)
-
-
-def test_table_lists_every_entry(capsys):
-    assert command.main([]) == 0
-    lines = capsys.readouterr().out.splitlines()
-    first_words = [line.split(" ")[0] for line in lines]
-    assert {*archs.list_cells(), *archs.list_archs()} <= set(first_words)
-    (lstm,) = [line for line in lines if line.startswith("lstm ")]
-    assert "131,584" in lstm  # 4 * 128 * (128 + 128 + 1)
-    assert "i f g o" in lstm
-
-
-def test_table_takes_a_pattern(capsys):
-    assert command.main(["vanilla*"]) == 0
-    assert "\nlstm " not in "\n" + capsys.readouterr().out
-    assert command.main(["lsm"]) == 2
-    assert "Did you mean lstm" in capsys.readouterr().err
 
 
 def test_archs_imports_nothing_of_the_recipes():
