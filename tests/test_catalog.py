@@ -344,8 +344,21 @@ def test_file_round_trip(name, kind, tmp_path):
         (lambda cell, x, s: cell(x, [*s, s[0]]), r"Expected states .* received"),
         (lambda cell, x, s: cell(x, [s[0][:, :-1], *s[1:]]), r"Expected states .* received \[\d"),
         (lambda cell, x, s: archs.Recurrent(cell)(x), r"expected ndim=3, found ndim=2"),
+        (
+            lambda cell, x, s: archs.Recurrent(cell)(x[:, None], initial_state=[*s, s[0]]),
+            r"Expected states .* received",
+        ),
+        (lambda cell, x, s: archs.Recurrent(cell)(x[:, None], initial_state=[]), r"Expected states .* received \[\]"),
+        (lambda cell, x, s: archs.Recurrent(cell)(x[:, None], initial_state=[s[0][:, :1], *s[1:]]), r"received \[1"),
+        (
+            lambda cell, x, s: type(cell)(UNITS, recurent_dropout=0.1),
+            r"received 'recurent_dropout'. Did you mean recur",
+        ),
     ],
-    ids=["rank", "features", "number of states", "size of a state", "rank of a sequence"],
+    ids=[
+        *("rank", "features", "number of states", "size of a state", "rank of a sequence"),
+        *("number of initial states", "no initial states", "size of an initial state", "unknown argument"),
+    ],
 )
 def test_wrong_input_is_refused(name, call, message):
     cell = recurrent(name).cell
@@ -603,20 +616,20 @@ def test_semeniutas_dropout_drops_the_candidate_alone(name):
     """With the candidates of one step given to another, nothing random is left between the two."""
     built = recurrent(name, arguments=REGULARIZERS["semeniuta"])
     before, proposed = [tf.constant(s) for s in initial(built)], []
-    propose = built.cell.propose
+    drop = built.cell.drop_candidate
 
     def dropped(*args):
-        proposed.append(propose(*args))
+        proposed.append(drop(*args))
         return proposed[-1]
 
     def replayed(*args):
         return proposed.pop(0)
 
     x = tf.constant(inputs()[:, 0])
-    built.cell.propose = dropped
+    built.cell.drop_candidate = dropped
     _, states = built.cell(x, before, training=True)
     assert 0 < sum(np.sum(np.asarray(g) == 0) for g in proposed) < sum(np.asarray(g).size for g in proposed)
-    built.cell.propose = replayed
+    built.cell.drop_candidate = replayed
     _, expected = built.cell(x, before, training=True)
     for a, b in zip(states, expected, strict=True):
         np.testing.assert_array_equal(a, b)

@@ -16,9 +16,9 @@ from tests import test_catalog
 
 
 def rewritten(cls, change):
-    """The methods with the equations, `recur` and `linear`, where `change(tree)` says that it found a place."""
+    """The methods with the equations, `recur` or `coefficients`, where `change(tree)` says that it found a place."""
     methods = {}
-    for name in ("recur", "linear"):
+    for name in ("recur", "coefficients"):
         if name in vars(cls):
             function = vars(cls)[name]
             tree = ast.parse(textwrap.dedent(inspect.getsource(function)))
@@ -139,7 +139,7 @@ NET = [
 def without(cls):
     """What cannot be mutated: there is no gate to swap, or no recurrent product and no state updated by name."""
     gates = [] if cls.gates else [swap_two_gates]
-    return gates + [read_an_old_state, transpose_a_recurrent_kernel] * hasattr(cls, "linear")
+    return gates + [read_an_old_state, transpose_a_recurrent_kernel] * bool(cls.coefficients)
 
 
 def caught_by(name):

@@ -4,10 +4,12 @@ import contextlib
 import inspect
 
 import keras
+import numpy as np
 from keras import ops
 
 from archs._core import checks
 from archs._core.chrono import ChronoInitializer
+from archs._core.registry import nearest
 
 _CODECS = {
     "activation": keras.activations,
@@ -24,7 +26,8 @@ class Cell(keras.layers.SimpleRNNCell):
     """One paper's recurrence, to be used in `keras.layers.RNN` or `archs.Recurrent`.
 
     A subclass names its `states` and `gates`, creates its weights in `build`, and states its equations in `recur` and,
-    where the input enters otherwise than by `kernel` and `bias`, in `project`. `call` joins the two.
+    where the input enters otherwise than by `kernel` and `bias`, in `project`. `call` joins the two. A cell of one
+    state that is linear in it defines `coefficients` in place of `recur`, and `Recurrent` runs it as a parallel scan.
 
     Attributes:
         states: names of the states, each a flat tensor (batch, units); the first is the output.
@@ -32,6 +35,8 @@ class Cell(keras.layers.SimpleRNNCell):
         candidate: the gate block that `activation` squashes, what is proposed for the memory; `activate` gives the
             others `recurrent_activation`. None in a cell that has no memory apart from its output.
         one_memory: names of states that hold one memory in parts, which zoneout keeps or renews together.
+        coefficients: None, or in a cell of one state that is linear in it, a method: from what `project` returned to
+            a and b of h_t = a_t * h_{t-1} + b_t, each (..., units).
         clocks: names of the states that count time steps. Zoneout leaves them alone.
         keeping: names of gates that keep the memory when open, for `archs.ChronoInitializer`.
         writing: names of gates that write to the memory when open.
@@ -73,12 +78,17 @@ class Cell(keras.layers.SimpleRNNCell):
     gates = ()
     candidate = "g"
     one_memory = ()
+    coefficients = None
     clocks = ()
     keeping = ()
     writing = ()
 
     def __init__(self, units, *, dropout_method="gal", zoneout=0.0, zoneout_expectation=False, **kwargs):
         units = checks.positive_integer("units", units)
+        known = {name for cls in type(self).__mro__ for name in inspect.signature(cls.__init__).parameters}
+        for name in kwargs.keys() - known - {"input_dim"}:
+            hint = nearest(name, known - {"self", "args", "kwargs"})
+            raise ValueError(f"Expected an argument of {type(self).__name__}, received {name!r}. {hint}")
         for name in {"dropout", "recurrent_dropout"} & kwargs.keys():
             kwargs[name] = checks.rate(name, kwargs[name])
         super().__init__(units, **kwargs)
@@ -107,6 +117,7 @@ class Cell(keras.layers.SimpleRNNCell):
         self.state_size = [units] * len(self.states)
         self.product_sizes = [units]
         self.inner_sizes = []
+        self.product = multiply
         self._training = False
         self._draws_masks = True
 
@@ -150,6 +161,8 @@ class Cell(keras.layers.SimpleRNNCell):
             rows: a tuple of an int where the bias has several rows, else empty.
         """
         if not self.use_bias:
+            if isinstance(self.bias_initializer, ChronoInitializer):
+                raise ValueError("Expected `use_bias=True` with a ChronoInitializer, received False.")
             return None
         gates, start, draw = gates or self.gates, dict(start), self.bias_initializer
         if isinstance(draw, ChronoInitializer):
@@ -170,6 +183,13 @@ class Cell(keras.layers.SimpleRNNCell):
                 f"Expected `zoneout` to be a rate, or one for each state ({', '.join(self.states)}), "
                 f"received {self.zoneout}."
             )
+        if isinstance(self.zoneout, list):
+            rates = {rate for name, rate in zip(self.states, self.zoneout, strict=True) if name in self.one_memory}
+            if len(rates) > 1:
+                raise ValueError(
+                    f"Expected `zoneout` to have one rate for {', '.join(self.one_memory)}, which are one memory, "
+                    f"received {self.zoneout}."
+                )
         self.input_spec = keras.layers.InputSpec(ndim=2, axes={-1: input_shape[-1]})
 
     def project(self, inputs):
@@ -194,7 +214,10 @@ class Cell(keras.layers.SimpleRNNCell):
         Returns:
             The tuple of the new states, the output first.
         """
-        raise NotImplementedError(f"{type(self).__name__} has to define `recur`.")
+        if self.coefficients is None:
+            raise NotImplementedError(f"{type(self).__name__} has to define `recur`.")
+        a, b = self.coefficients(x)
+        return (a * states[0] + b,)
 
     def call(self, inputs, states, training=False):
         """One time step.
@@ -207,18 +230,23 @@ class Cell(keras.layers.SimpleRNNCell):
         Returns:
             The output (batch, units) and the list of the new states.
         """
-        states = tuple(states) if isinstance(states, (list, tuple)) else (states,)
-        expected, received = list(self.state_size), [s.shape[-1] for s in states]
-        if received != expected:
-            raise ValueError(f"Expected states ({', '.join(self.states)}) of sizes {expected}, received {received}.")
+        states = self.checked_states(states)
         with self.dropping(training):
             new = self.recur(self.project(self.drop_input(inputs)), states)
         new = self._zone_out(states, new, training)
         return new[0], list(new)
 
+    def checked_states(self, states):
+        """The states as a tuple, if their number and sizes are right."""
+        states = tuple(states) if isinstance(states, (list, tuple)) else (states,)
+        expected, received = list(self.state_size), [s.shape[-1] for s in states]
+        if received != expected:
+            raise ValueError(f"Expected states ({', '.join(self.states)}) of sizes {expected}, received {received}.")
+        return states
+
     @contextlib.contextmanager
     def dropping(self, training):
-        """Within it `drop_input`, `recurrent_product` and `propose` drop, if `training`."""
+        """Within it the methods that drop do so, if `training`."""
         self._training = bool(training)
         try:
             yield
@@ -255,26 +283,35 @@ class Cell(keras.layers.SimpleRNNCell):
                 product of shape (batch, heads, m).
             site: which of `product_sizes` `a` has; each has its own mask.
         """
-        a = self.drop_recurrent(a, site)
-        if len(kernel.shape) == 1:
-            return a * kernel
-        if len(kernel.shape) == 2:
-            return ops.matmul(a, kernel)
-        return ops.einsum("bkn,knm->bkm", ops.reshape(a, (-1, *kernel.shape[:2])), kernel)
+        return self.product(self.drop_recurrent(a, site), kernel)
 
     def propose(self, z, activation=None):
         """The candidate from its pre-activation, under Semeniuta's recurrent dropout. Default: `self.activation`."""
-        g = (activation or self.activation)(z)
+        return self.drop_candidate((activation or self.activation)(z))
+
+    def drop_candidate(self, g):
+        """The candidate under Semeniuta's recurrent dropout."""
         if self._training and self.recurrent_dropout and self.dropout_method == "semeniuta":
-            g = keras.random.dropout(g, self.recurrent_dropout, seed=self._seed_of_a_step())
+            return keras.random.dropout(g, self.recurrent_dropout, seed=self._seed_of_a_step())
         return g
 
     def activate(self, z):
         """The gates, activated, from their packed pre-activations `z` (batch, len(gates) * units)."""
-        return tuple(
-            self.propose(block) if gate == self.candidate else self.recurrent_activation(block)
-            for gate, block in zip(self.gates, ops.split(z, len(self.gates), axis=-1), strict=True)
-        )
+        if self.recurrent_activation is keras.activations.sigmoid and self.activation is keras.activations.tanh:
+            # One pass over the packed block, since sigmoid(v) = tanh(v / 2) / 2 + 1 / 2. Sliced first, each gate would
+            # be computed again in each place that reads it.
+            scale = np.repeat([1.0 if gate == self.candidate else 0.5 for gate in self.gates], self.units)
+            scale, offset = (ops.convert_to_tensor(a, dtype=z.dtype) for a in (scale, scale % 1))
+            blocks = ops.split(ops.tanh(z * scale) * scale + offset, len(self.gates), axis=-1)
+            active = dict(zip(self.gates, blocks, strict=True))
+        else:
+            active = {
+                gate: (self.activation if gate == self.candidate else self.recurrent_activation)(block)
+                for gate, block in zip(self.gates, ops.split(z, len(self.gates), axis=-1), strict=True)
+            }
+        if self.candidate in active:
+            active[self.candidate] = self.drop_candidate(active[self.candidate])
+        return tuple(active.values())
 
     def _zone_out(self, old, new, training):
         rates = self.zoneout if isinstance(self.zoneout, list) else [self.zoneout] * len(new)
@@ -320,6 +357,15 @@ class Cell(keras.layers.SimpleRNNCell):
             return None
         ones = ops.ones((ops.shape(step_input)[0], sum(self.product_sizes)), self.compute_dtype)
         return super().get_recurrent_dropout_mask(ones)
+
+
+def multiply(a, kernel):
+    """The product of `recurrent_product`, which a time loop may replace."""
+    if len(kernel.shape) == 1:
+        return a * kernel
+    if len(kernel.shape) == 2:
+        return ops.matmul(a, kernel)
+    return ops.einsum("bkn,knm->bkm", ops.reshape(a, (-1, *kernel.shape[:2])), kernel)
 
 
 def rows(weight):

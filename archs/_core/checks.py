@@ -16,6 +16,12 @@ def rate(name, value):
     return float(value)
 
 
+def number(name, value):
+    if not isinstance(value, numbers.Real) or isinstance(value, bool) or not math.isfinite(value):
+        raise ValueError(f"Expected `{name}` to be a number, received {value!r}.")
+    return value
+
+
 def positive(name, value):
     if not isinstance(value, numbers.Real) or isinstance(value, bool) or not 0 < value < math.inf:
         raise ValueError(f"Expected `{name}` to be a positive number, received {value!r}.")

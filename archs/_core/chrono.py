@@ -18,7 +18,7 @@ class ChronoInitializer(keras.initializers.Initializer):
     Args:
         max_time: number > 2, T: the longest dependency to be learned, in time steps.
         signs: one of 1, 0, -1 for each gate block in the bias. Needed for layers that are not of the catalog, such as
-            `keras.layers.LSTM`, where it is (-1, 1, 0, 0).
+            `keras.layers.LSTM(..., unit_forget_bias=False)`, where it is (-1, 1, 0, 0).
         seed: of the draw.
 
     Raises:
@@ -36,13 +36,15 @@ class ChronoInitializer(keras.initializers.Initializer):
         self.max_time = checks.positive("max_time", max_time)
         if max_time <= 2:
             raise ValueError(f"Expected `max_time` to be above 2, received {max_time!r}.")
-        if signs is not None and (not signs or any(sign not in (1, 0, -1) for sign in signs)):
+        if signs is not None and (not isinstance(signs, (list, tuple)) or not {1, 0, -1}.issuperset(signs)):
             raise ValueError(f"Expected `signs` to be 1, 0 or -1 for each gate, received {signs!r}.")
         self.signs = signs if signs is None else tuple(signs)
         self.seed = seed
 
     def for_gates(self, signs):
-        """This initializer with `signs`, unless it has its own."""
+        """This initializer with `signs`, unless it has its own, which have to be as many."""
+        if self.signs is not None and len(self.signs) != len(signs):
+            raise ValueError(f"Expected `signs` for {len(signs)} gates, received {self.signs}.")
         return self if self.signs else type(self)(self.max_time, signs, self.seed)
 
     def __call__(self, shape, dtype=None):

@@ -45,14 +45,16 @@ def from_torch(name, state_dict, *, layer=0, reverse=False):
 
     Returns:
         A dict of weight name to array, as `set_weights` takes it. torch's two biases are summed where both are only
-        ever added; those of a GRU stay apart.
+        ever added; those of a GRU stay apart. A GRU without biases fits a `gru` of either kind, but computes the same
+        with `reset_after=True` only.
 
     Raises:
         ValueError: the cell has no counterpart, or an array is missing, left over or of a wrong shape.
     """
     theirs, ours = _entry(name, _TORCH, "torch.nn")
     suffix = _suffix(layer, reverse)
-    found = {key.removesuffix(suffix): np.asarray(a) for key, a in state_dict.items() if key.endswith(suffix)}
+    state_dict = _arrays(state_dict)
+    found = {key.removesuffix(suffix): a for key, a in state_dict.items() if key.endswith(suffix)}
     if not reverse:
         found = {key: a for key, a in found.items() if not key.endswith("_reverse")}
     expected = ["weight_ih", "weight_hh"] + ["weight_hr"] * (name == "projected_lstm")
@@ -62,6 +64,8 @@ def from_torch(name, state_dict, *, layer=0, reverse=False):
         names = ", ".join(key + suffix for key in expected)
         hint = " It has a projection: take projected_lstm." if "weight_hr" in found else ""
         raise ValueError(f"Expected {names} for {name}, received {', '.join(state_dict) or 'nothing'}.{hint}")
+    for key in expected[: 2 + (name == "projected_lstm")]:
+        _check_matrix(key + suffix, found[key])
     n = len(found["weight_hh"]) // len(theirs)
     p = found["weight_hr"].shape[0] if "weight_hr" in found else n
     d = found["weight_ih"].shape[-1]
@@ -129,9 +133,12 @@ def from_keras(name, weights):
         ValueError: the cell has no counterpart, or an array is missing, left over or of a wrong shape.
     """
     _entry(name, _KERAS, "keras.layers")
+    if not isinstance(weights, (list, tuple)) or len(weights) not in (2, 3):
+        received = f"{len(weights)} arrays" if isinstance(weights, (list, tuple)) else repr(weights)
+        raise ValueError(
+            f"Expected a list of kernel, recurrent_kernel and perhaps bias for {name}, received {received}."
+        )
     names = ["kernel", "recurrent_kernel", "bias"][: len(weights)]
-    if len(names) != len(weights):
-        raise ValueError(f"Expected kernel, recurrent_kernel and bias for {name}, received {len(weights)} arrays.")
     return _checked(name, dict(zip(names, weights, strict=True)))
 
 
@@ -147,25 +154,52 @@ def to_keras(name, weights):
 
 
 def get_weights(cell):
-    """The weights of a built cell: a dict of name to array."""
-    return {w.name: np.asarray(w) for w in cell.weights}
+    """The weights of a built cell: a dict of name to array.
+
+    Raises:
+        ValueError: it is not built, or not one cell.
+    """
+    return {name: np.asarray(w) for name, w in _variables(cell).items()}
 
 
 def set_weights(cell, weights):
     """Writes the weights of a built cell from a dict of name to array: all of them, or none if one does not fit.
 
     Raises:
-        ValueError: the cell is not built, or a weight is missing, left over or of a wrong shape.
+        ValueError: it is not built, or not one cell, or a weight is missing, left over or of a wrong shape.
     """
-    expected = {w.name: w for w in cell.weights}
-    if not expected:
-        raise ValueError(f"Expected a cell that is built, received {cell!r}, which has no weights yet.")
+    expected, weights = _variables(cell), _arrays(weights)
     if expected.keys() != weights.keys():
         raise ValueError(f"Expected the weights {', '.join(expected)}, received {', '.join(weights)}.")
     for name, variable in expected.items():
-        _check_shape(name, np.asarray(weights[name]), tuple(variable.shape))
+        _check_shape(name, weights[name], tuple(variable.shape))
     for name, variable in expected.items():
         variable.assign(weights[name])
+
+
+def _variables(cell):
+    variables = {w.name: w for w in cell.weights}
+    if not variables:
+        raise ValueError(f"Expected a cell that is built, received {cell!r}, which has no weights yet.")
+    if len(variables) != len(cell.weights):
+        raise ValueError(f"Expected one cell, received {cell!r}, in which several have weights of the same name.")
+    return variables
+
+
+def _arrays(weights):
+    if not hasattr(weights, "items"):
+        raise ValueError(f"Expected a dict of name to array, received {weights!r}.")
+    try:
+        return {key: np.asarray(a) for key, a in weights.items()}
+    except (RuntimeError, TypeError) as error:
+        raise ValueError(
+            f"Expected arrays, or CPU tensors of `state_dict()`, received what is none: {error}"
+        ) from error
+
+
+def _check_matrix(name, array):
+    if array.ndim != 2:
+        raise ValueError(f"Expected {name} to have two axes, received the shape {array.shape}.")
 
 
 def _entry(name, known, library):
@@ -193,16 +227,17 @@ def _check_shape(name, array, shape):
 
 def _checked(name, weights, further=()):
     """The weights as arrays, their names and shapes checked against each other."""
-    weights = {key: np.asarray(a) for key, a in weights.items()}
+    weights = _arrays(weights)
     expected = ["kernel", "recurrent_kernel", *further]
     if sorted(weights.keys() - {"bias"}) != sorted(expected):
         hint = " One with peepholes has no counterpart." if "peephole_kernel" in weights else ""
         raise ValueError(f"Expected {', '.join(expected)} and perhaps bias, received {', '.join(weights)}.{hint}")
     for key in expected:
-        if weights[key].ndim != 2:
-            raise ValueError(f"Expected {key} to have two axes, received the shape {weights[key].shape}.")
+        _check_matrix(key, weights[key])
     blocks = len(_TORCH[name][1])
     width = weights["kernel"].shape[1]
+    if width % blocks:
+        raise ValueError(f"Expected kernel to have {blocks} blocks of columns for {name}, received {width} columns.")
     outputs = weights["projection_kernel"].shape[1] if further else width // blocks
     _check_shape("recurrent_kernel", weights["recurrent_kernel"], (outputs, width))
     if further:

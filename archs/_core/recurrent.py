@@ -6,7 +6,7 @@ import keras
 from keras import ops, tree
 
 from archs._core.cell import Cell
-from archs._core.scan import linear_scan
+from archs._core.linear import linear_scan
 
 
 @keras.saving.register_keras_serializable(package="archs")
@@ -15,7 +15,8 @@ class Recurrent(keras.layers.RNN):
 
     What it adds: it computes in its cell's dtype policy; it hands its mask on to the next layer in every Keras
     version; `reset_state` restores the cell's own initial state; a cell that is linear in its state (`min_gru`,
-    `min_lstm`) runs as a parallel scan over time; states that count steps count exactly in half precision, too; the
+    `min_lstm`) runs as a parallel scan over time, the others, on TensorFlow, in a loop whose gradient is fast, unless a
+    mask is to be drawn in each step; within a call, states that count steps count exactly in half precision, too; the
     dropout masks of a cell of the catalog, or of a stack of them, are drawn in training only, so that an exported model
     holds no random state.
 
@@ -39,7 +40,8 @@ class Recurrent(keras.layers.RNN):
         Float tensor (batch, time, units) or (batch, units); with `return_state`, a tuple of it and each state.
 
     Raises:
-        ValueError: inputs that are not of rank 3, or of another feature size than the first time.
+        ValueError: inputs that are not of rank 3, or of another feature size than the first time; states of a wrong
+            number or size.
     """
 
     def __init__(self, cell, return_sequences=False, return_state=False, **kwargs):
@@ -63,29 +65,33 @@ class Recurrent(keras.layers.RNN):
         return [mask] + [None] * len(tree.flatten(self.state_size)) if self.return_state else mask
 
     def call(self, sequences, initial_state=None, mask=None, training=False):
+        if initial_state is not None and isinstance(self.cell, Cell):
+            initial_state = list(self.cell.checked_states(initial_state))
         with self._dropout_masks(training):
             return super().call(sequences, initial_state=initial_state, mask=mask, training=training)
 
     def inner_loop(self, sequences, initial_state, mask, training=False):
-        if self.compute_dtype in ("bfloat16", "float16"):
-            initial_state = _exact_clocks(self.cell, initial_state)
-        if self.unroll or not hasattr(self.cell, "linear") or self.cell.zoneout:
+        cells = getattr(self.cell, "cells", [self.cell])
+        if self.unroll or not all(_can_be_scanned(cell, training) for cell in cells):
+            if self.compute_dtype in ("bfloat16", "float16"):
+                initial_state = _exact_clocks(self.cell, initial_state)
             return super().inner_loop(sequences, initial_state, mask, training)
         if self.go_backwards:
             sequences = ops.flip(sequences, 1)
             mask = mask if mask is None else ops.flip(mask, 1)
-        with self.cell.dropping(training):
-            a, b = self.cell.linear(self.cell.project(self.cell.drop_input(sequences)))
+        stacked = hasattr(self.cell, "cells")
+        outputs, finals = sequences, []
+        for cell, states in zip(cells, initial_state if stacked else [initial_state], strict=True):
+            keep_outputs = self.return_sequences or cell is not cells[-1]
+            outputs, states = _scan(cell, outputs, states, mask, bool(training), keep_outputs)
+            finals.append(states)
+        last = finals[-1][0]
         if mask is not None:
-            a, b = ops.where(mask[..., None], a, 1), ops.where(mask[..., None], b, 0)
-        b = ops.concatenate([b[:, :1] + a[:, :1] * initial_state[0][:, None], b[:, 1:]], axis=1)
-        wide = keras.backend.result_type(b.dtype, "float32")
-        outputs = linear_scan(ops.cast(a, wide), ops.cast(b, wide))
-        state = outputs[:, -1]
-        if mask is not None:
+            # As Keras has it: zeros until the first step that is not masked.
             shown = mask if self.zero_output_for_mask else ops.cumsum(ops.cast(mask, "int32"), axis=1) > 0
-            outputs = ops.where(shown[..., None], outputs, 0)
-        return outputs[:, -1], outputs, [state]
+            last = ops.where(shown[:, -1:], last, 0)
+            outputs = outputs if outputs is None else ops.where(shown[..., None], outputs, 0)
+        return last, last if outputs is None else outputs, finals if stacked else finals[0]
 
     @contextlib.contextmanager
     def _dropout_masks(self, training):
@@ -107,6 +113,49 @@ class Recurrent(keras.layers.RNN):
             initial = tree.flatten(self.get_initial_state(variables[0].shape[0]))
             for variable, value in zip(variables, initial, strict=True):
                 variable.assign(ops.cast(value, variable.dtype))
+
+
+def _can_be_scanned(cell, training):
+    """Whether the loop over time is ours: not for other cells, nor for noise that is drawn within the loop."""
+    if not isinstance(cell, Cell):
+        return False
+    zoneout = any(cell.zoneout) if isinstance(cell.zoneout, list) else cell.zoneout
+    noisy = zoneout and (training or cell.zoneout_expectation)
+    noisy = noisy or (training and cell.recurrent_dropout and cell.dropout_method == "semeniuta")
+    return not noisy and (_is_linear(cell) or keras.backend.backend() == "tensorflow")
+
+
+def _is_linear(cell):
+    return cell.coefficients is not None and type(cell).recur is Cell.recur
+
+
+def _scan(cell, sequences, states, mask, training, keep_outputs):
+    """The outputs (batch, time, size) of one cell, or None, and its final states; masked steps keep the states."""
+    if _is_linear(cell):
+        return _parallel_scan(cell, sequences, states, mask, training)
+    from archs._core.scan import fused_loop  # imports tensorflow
+
+    if cell.compute_dtype in ("bfloat16", "float16"):
+        states = _exact_clocks(cell, states)
+    with cell.dropping(training):
+        sequences = ops.transpose(cell.drop_input(sequences), (1, 0, 2))
+        time, batch, features = ops.shape(sequences)
+        x = cell.project(ops.reshape(sequences, (-1, features)))
+    x = ops.reshape(x, (time, batch, x.shape[-1]))
+    mask = mask if mask is None else ops.transpose(mask)
+    outputs, states = fused_loop(cell, x, states, mask, training, keep_outputs)
+    return outputs if outputs is None else ops.transpose(outputs, (1, 0, 2)), states
+
+
+def _parallel_scan(cell, sequences, states, mask, training):
+    with cell.dropping(training):
+        a, b = cell.coefficients(cell.project(cell.drop_input(sequences)))
+    if mask is not None:
+        a, b = ops.where(mask[..., None], a, 1), ops.where(mask[..., None], b, 0)
+    b = ops.concatenate([b[:, :1] + a[:, :1] * states[0][:, None], b[:, 1:]], axis=1)
+    wide = keras.backend.result_type(b.dtype, "float32")
+    outputs = ops.cast(linear_scan(ops.cast(a, wide), ops.cast(b, wide)), b.dtype)
+    return outputs, [outputs[:, -1]]
 
 
 def _exact_clocks(cell, states):

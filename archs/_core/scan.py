@@ -1,65 +1,251 @@
-"""Time loops without a loop: the parallel scan of a linear recurrence."""
+"""The fused time loop of TensorFlow: a cell's recurrence with its large matrix products taken out of the loop.
 
-from keras import ops
+Autodiff of a time loop adds every recurrent product's weight gradient to an accumulator in each step. Here the loop
+keeps what goes into a product and what comes out of it; on the way back it takes the outcome as given, differentiates
+the rest of the step alone, and after the loop one large product over all steps gives the gradient of the weights. A
+cell says nothing about it: all that counts is that its recurrent products go through `Cell.recurrent_product`.
+"""
 
-_CHUNK = 16
+import keras
+import tensorflow as tf
+
+from archs._core.cell import multiply
 
 
-def linear_scan(a, b):
-    """All states of h_t = a_t * h_{t-1} + b_t from h_0 = 0, with as much work as a loop over time but in parallel.
+class _Step(keras.layers.Layer):
+    """`recur` of a cell as a layer of its own, so that Keras reads its weights from given values, in its dtype."""
 
-    Its gradient is another scan, backwards, so that nothing but `a` and the states is kept for it.
+    def __init__(self, cell, training):
+        super().__init__(name="step", dtype=cell.dtype_policy)
+        self.cell, self.of_training, self.built = cell, training, True
 
-    Args:
-        a: float tensor (batch, time, units); finite. Of any time > 0, also one that is not static.
-        b: float tensor of the same shape.
+    def call(self, x, states):
+        with self.cell.dropping(self.of_training):
+            return self.cell.recur(x, tuple(states))
 
-    Returns:
-        A tensor like `b`.
+
+class _Loop:
+    """One cell over one batch of sequences; time is the first axis of all that has one.
+
+    `weights` are the values of the cell's variables, `kernels` those that its products multiply with, in their order.
     """
 
-    @ops.custom_gradient
-    def scan(a, b):
-        h = _states(a, b)
+    def __init__(self, cell, mask, training, keep_outputs):
+        self.cell, self.mask, self.training, self.keep_outputs = cell, mask, training, keep_outputs
+        self.layer = _Step(cell, training)
 
-        def gradient(*args, upstream=None):
-            upstream = args[0] if upstream is None else upstream
-            following = ops.concatenate([a[:, 1:], ops.zeros_like(a[:, :1])], axis=1)
-            by_b = ops.flip(linear_scan(ops.flip(following, 1), ops.flip(upstream, 1)), 1)
-            before = ops.concatenate([ops.zeros_like(h[:, :1]), h[:, :-1]], axis=1)
-            return by_b * before, by_b
+    def step(self, weights, x, states, mask, product):
+        """The new states, computed with `product(a, kernel)` for every recurrent product."""
+        self.cell.product = product
+        try:
+            with keras.StatelessScope(zip(self.cell.variables, weights, strict=True)):
+                new = self.layer(x, list(states))
+        finally:
+            self.cell.product = multiply
+        if mask is None:
+            return list(new)
+        return [tf.where(mask[:, None], a, b) for a, b in zip(new, states, strict=True)]
 
-        return h, gradient
+    def mask_at(self, t):
+        return None if self.mask is None else self.mask[t]
 
-    return scan(a, b)
+    def kernels(self, weights, x, states):
+        found = []
+
+        def product(a, kernel):
+            found.append(tf.convert_to_tensor(kernel))
+            return multiply(a, kernel)
+
+        self.step(weights, x[0], states, None, product)
+        return found
+
+    def forward(self, x, states, weights, keep_all):
+        """Outputs or None, final states, and with `keep_all` all states before each step and the products' outcomes."""
+        time = tf.shape(x)[0]
+        kernels = self.kernels(weights, x, states)
+        kept = len(states) if keep_all else int(self.keep_outputs)
+        histories = [tf.TensorArray(s.dtype, time, element_shape=s.shape) for s in states[:kept]]
+        outcomes = [tf.TensorArray(x.dtype, time) for _ in kernels] if keep_all else []
+
+        def body(t, states, histories, outcomes):
+            products = []
+
+            def product(a, kernel):
+                products.append(multiply(a, kernels[len(products)]))
+                return products[-1]
+
+            new = self.step(weights, x[t], states, self.mask_at(t), product)
+            for s, old in zip(new, states, strict=True):
+                s.set_shape(old.shape)
+            histories = [array.write(t, s) for array, s in zip(histories, new, strict=False)]
+            outcomes = [array.write(t, z) for array, z in zip(outcomes, products, strict=False)]
+            return t + 1, new, histories, outcomes
+
+        loop = (0, list(states), histories, outcomes)
+        _, finals, histories, outcomes = tf.while_loop(lambda t, *_: t < time, body, loop, maximum_iterations=time)
+        histories = [array.stack() for array in histories]
+        outputs = histories[0] if self.keep_outputs else None
+        before = [tf.concat([s[None], h[:-1]], 0) for s, h in zip(states, histories, strict=False)] if keep_all else []
+        return outputs, finals, (before, [array.stack() for array in outcomes])
+
+    def backward(self, x, states, weights, saved, by_outputs, by_finals):
+        """Gradients by x, states and weights."""
+        time = tf.shape(x)[0]
+        before, outcomes = saved
+        with tf.GradientTape() as tape:
+            tape.watch(weights)
+            kernels = self.kernels(weights, x, states)
+
+        def step(t, by_new):
+            """Gradients of one step by x, states and weights; what goes into the products, and by their outcomes."""
+            entering, by_outcomes = [], {}
+
+            def product(a, kernel):
+                index = len(entering)
+                entering.append(a)
+
+                @tf.custom_gradient
+                def given(a):
+                    def gradient(by_z):
+                        by_outcomes[index] = by_z
+                        return _by_input(by_z, kernels[index])
+
+                    return tf.identity(outcomes[index][t]), gradient
+
+                return given(a)
+
+            old = [s[t] for s in before]
+            x_t = x[t]
+            with tf.GradientTape() as tape:
+                tape.watch([x_t, *old, *weights])
+                new = self.step(weights, x_t, old, self.mask_at(t), product)
+            by = tape.gradient(new, [x_t, *old, *weights], output_gradients=by_new)
+            zeros = [tf.zeros_like(a) if b is None else b for a, b in zip([x_t, *old], by, strict=False)]
+            return (
+                zeros[0],
+                zeros[1:],
+                by[1 + len(old) :],
+                entering,
+                [by_outcomes[i] for i in range(len(entering))],
+                old,
+            )
+
+        # What one step looks like: which weights it has a gradient for, and what need not be kept twice.
+        by_x, _, by_weights, entering, by_outcomes, old = step(0, list(by_finals))
+        own_weights = [i for i, by in enumerate(by_weights) if by is not None]
+        same = next((i for i, by in enumerate(by_outcomes) if by is by_x), None)
+        entered = [next((k for k, s in enumerate(old) if s is a), None) for a in entering]
+
+        def body(t, by_states, sums, by_xs, inputs, by_zs):
+            if by_outputs is not None:
+                by_states = [by_states[0] + by_outputs[t], *by_states[1:]]
+            by_x, by_old, by_weights, entering, by_outcomes, _ = step(t, by_states)
+            sums = [s + tf.cast(by_weights[i], s.dtype) for s, i in zip(sums, own_weights, strict=True)]
+            by_xs = by_xs if same is not None else by_xs.write(t, by_x)
+            inputs = [
+                array if k is not None else array.write(t, a)
+                for array, k, a in zip(inputs, entered, entering, strict=True)
+            ]
+            by_zs = [array.write(t, z) for array, z in zip(by_zs, by_outcomes, strict=True)]
+            return t - 1, by_old, sums, by_xs, inputs, by_zs
+
+        wide = tf.float64 if x.dtype == tf.float64 else tf.float32
+        loop = (
+            time - 1,
+            list(by_finals),
+            [tf.zeros(weights[i].shape, wide) for i in own_weights],
+            tf.TensorArray(x.dtype, time if same is None else 0),
+            [tf.TensorArray(a.dtype, time if k is None else 0) for a, k in zip(entering, entered, strict=True)],
+            [tf.TensorArray(z.dtype, time) for z in by_outcomes],
+        )
+        _, by_states, sums, by_xs, inputs, by_zs = tf.while_loop(
+            lambda t, *_: t >= 0, body, loop, maximum_iterations=time
+        )
+        by_zs = [array.stack() for array in by_zs]
+        inputs = [before[k] if k is not None else array.stack() for array, k in zip(inputs, entered, strict=True)]
+        by_kernels = [_by_kernel(a, z, k, wide) for a, z, k in zip(inputs, by_zs, kernels, strict=True)]
+        by_weights = tape.gradient(kernels, weights, output_gradients=by_kernels)
+        for i, total in zip(own_weights, sums, strict=True):
+            total = tf.cast(total, weights[i].dtype)
+            by_weights[i] = total if by_weights[i] is None else by_weights[i] + total
+        return by_zs[same] if same is not None else by_xs.stack(), by_states, by_weights
 
 
-def _states(a, b):
-    """Scans chunks of time side by side, one step of each at once, then joins them by a scan over their ends."""
-    batch, time, units = ops.shape(b)
-    chunks = (time + _CHUNK - 1) // _CHUNK
-    padding = [[0, 0], [0, chunks * _CHUNK - time], [0, 0]]
-
-    def steps(x):
-        return ops.unstack(ops.reshape(ops.pad(x, padding), (batch, chunks, _CHUNK, units)), _CHUNK, axis=2)
-
-    h, decay = [], []
-    for a_t, b_t in zip(steps(a), steps(b), strict=True):
-        h.append(a_t * h[-1] + b_t if h else b_t)
-        decay.append(a_t * decay[-1] if decay else a_t)
-    starts = _doubling(decay[-1], h[-1], chunks)
-    starts = ops.concatenate([ops.zeros_like(starts[:, :1]), starts[:, :-1]], axis=1)
-    joined = ops.stack(h, axis=2) + ops.stack(decay, axis=2) * starts[:, :, None]
-    return ops.reshape(joined, (batch, chunks * _CHUNK, units))[:, :time]
+def _by_input(by_z, kernel):
+    if len(kernel.shape) == 1:
+        return by_z * kernel
+    if len(kernel.shape) == 2:
+        return tf.matmul(by_z, kernel, transpose_b=True)
+    by_a = tf.einsum("bkm,knm->bkn", by_z, kernel)
+    return tf.reshape(by_a, (-1, kernel.shape[0] * kernel.shape[1]))
 
 
-def _doubling(a, b, time):
-    """The scan of a short sequence: each round joins neighbours twice as far apart."""
+def _by_kernel(a, by_z, kernel, wide):
+    """The gradient of a kernel from all time steps at once, summed in single precision at least."""
+    a, by_z = tf.cast(a, wide), tf.cast(by_z, wide)
+    if len(kernel.shape) == 1:
+        by = tf.einsum("tbn,tbn->n", a, by_z)
+    elif len(kernel.shape) == 2:
+        by = tf.matmul(tf.reshape(a, (-1, kernel.shape[0])), tf.reshape(by_z, (-1, kernel.shape[1])), transpose_a=True)
+    else:
+        heads, n, m = kernel.shape
+        a, by_z = tf.reshape(a, (-1, heads, n)), tf.reshape(by_z, (-1, heads, m))
+        by = tf.einsum("bkn,bkm->knm", a, by_z)
+    return tf.cast(by, kernel.dtype)
 
-    def join(offset, a, b):
-        reached = (ops.arange(time) >= offset)[None, :, None]
-        b = ops.where(reached, a * ops.roll(b, offset, axis=1) + b, b)
-        a = ops.where(reached, a * ops.roll(a, offset, axis=1), a)
-        return 2 * offset, a, b
 
-    return ops.while_loop(lambda offset, a, b: offset < time, join, (1, a, b))[2]
+def fused_loop(cell, x, states, mask, training, keep_outputs):
+    """Runs `recur` over time.
+
+    Args:
+        cell: a cell whose dropout masks are drawn.
+        x: what its `project` returned, (time, batch, m).
+        states: list of the initial states.
+        mask: bool tensor (time, batch), or None.
+        training: whether it is training; if so, what the gradient needs is kept, otherwise it is computed again.
+        keep_outputs: whether the outputs of all steps are wanted.
+
+    Returns:
+        The first state after each step, (time, batch, size), or None, and the list of the final states. Gradients of
+        any order can be taken; those of the first are the fused ones.
+    """
+    loop = _Loop(cell, mask, training, keep_outputs)
+    weights = [tf.convert_to_tensor(v) for v in cell.variables]
+    states = [tf.convert_to_tensor(s) for s in states]
+    count = len(states)
+
+    def unpacked(tensors):
+        return tensors[0], list(tensors[1 : 1 + count]), list(tensors[1 + count :])
+
+    @tf.custom_gradient
+    def run(*tensors):
+        outputs, finals, saved = loop.forward(*unpacked(tensors), keep_all=training)
+
+        def gradient(*upstream):
+            return first(*tensors, *upstream)
+
+        @tf.custom_gradient
+        def first(*arguments):
+            upstream = arguments[len(tensors) :]
+            x, states, weights = unpacked(arguments[: len(tensors)])
+            kept = saved if training else loop.forward(x, states, weights, keep_all=True)[2]
+            by_outputs, by_finals = (upstream[0], upstream[1:]) if keep_outputs else (None, upstream)
+            by_x, by_states, by_weights = loop.backward(x, states, weights, kept, by_outputs, by_finals)
+            by_weights = [tf.zeros_like(w) if by is None else by for w, by in zip(weights, by_weights, strict=True)]
+
+            def second(*by_firsts):
+                with tf.GradientTape() as outer:
+                    outer.watch(arguments)
+                    with tf.GradientTape() as inner:
+                        inner.watch(arguments)
+                        outputs, finals, _ = loop.forward(*unpacked(arguments[: len(tensors)]), keep_all=False)
+                        results = [outputs, *finals] if keep_outputs else finals
+                    firsts = inner.gradient(results, arguments[: len(tensors)], upstream, unconnected_gradients="zero")
+                return outer.gradient(firsts, arguments, by_firsts, unconnected_gradients="zero")
+
+            return [by_x, *by_states, *by_weights], second
+
+        return [outputs, *finals] if keep_outputs else list(finals), gradient
+
+    results = run(x, *states, *weights)
+    return (results[0], results[1:]) if keep_outputs else (None, results)

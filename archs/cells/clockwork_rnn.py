@@ -49,15 +49,15 @@ class ClockworkRNNCell(Cell):
     Call arguments:
         inputs: float tensor (batch, features).
         states: list of h, (batch, units), and t, (batch, 1): the steps so far, modulo the least common multiple of the
-            periods.
+            periods. In half precision Keras rounds it beyond 256 (bfloat16), but within one call of `archs.Recurrent`.
         training: whether dropout is active.
 
     Returns:
         h, (batch, units), and the list of the new h and t.
 
     Raises:
-        ValueError: `periods` is not a list of positive integers, or its length does not divide `units`; else see
-            `archs.Cell`.
+        ValueError: `periods` is not a list of positive integers, its length does not divide `units`, or their least
+            common multiple is 2^24 or more; else see `archs.Cell`.
 
     Example:
 
@@ -82,6 +82,11 @@ class ClockworkRNNCell(Cell):
         if self.units % len(self.periods):
             raise ValueError(
                 f"Expected the number of `periods` to divide the {self.units} units, received {len(self.periods)}: "
+                f"{self.periods}."
+            )
+        if math.lcm(*self.periods) >= 2**24:
+            raise ValueError(
+                f"Expected `periods` with a common multiple below {2**24}, beyond which float32 cannot count, received "
                 f"{self.periods}."
             )
         self.state_size = [self.units, 1]

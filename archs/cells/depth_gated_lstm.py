@@ -51,7 +51,7 @@ class DepthGatedLSTMCell(Cell):
 
     Args:
         units: positive integer, n, of each layer.
-        depth: positive integer, L. With 1 the cell is `peephole_lstm`.
+        depth: positive integer, L. Default 2. With 1 the cell is `peephole_lstm`.
         recurrent_activation: of the gates. Default `"sigmoid"`.
         unit_forget_bias: whether the bias of the forget gates starts at one.
         peephole_initializer: default `"glorot_uniform"`.

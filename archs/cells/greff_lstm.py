@@ -43,13 +43,13 @@ class GreffLSTMCell(Cell):
     | peephole_kernel | p | (3, n) |
     | bias | b | (4n,) |
 
-    A gate that a variant lacks has no block. FGR has a gate_recurrent_kernel (3n, 3n), too, from i, f, o of the step
-    before to i, f, o, and three more states, i, f and o.
+    A gate that a variant lacks has no block and no peephole; NP has no peephole_kernel. FGR has a gate_recurrent_kernel
+    (3n, 3n), too, from i, f, o of the step before to i, f, o, and three more states, i, f and o.
 
     Departures from the paper: the forget gate's bias starts at one (Jozefowicz et al. 2015), with CIFG that of the
     input gate at -1; `unit_forget_bias=False` starts them like the others. With FGR the output gate sees the new cell
-    state, as without; the text of the paper could not be had to settle it: the equations are from memory and agree with
-    readers' notes on it.
+    state, as without, and as in a program of other readers; the text of the paper could not be had to settle it: the
+    equations are from memory and agree with readers' notes on it.
 
     Args:
         units: positive integer, n.

@@ -35,7 +35,7 @@ class GRUCell(Cell):
     | recurrent_kernel | U | (n, 3n) |
     | bias | b | (3n,) |
 
-    With `reset_after=True` the candidate is tanh(x_t W_h + b_h + r_t * (h_{t-1} U_h + b'_h)), which cuDNN computes, the
+    With `reset_after=True` the candidate is tanh(x_t W_h + b_h + r_t * (h[t-1] U_h + b'_h)), which cuDNN computes, the
     bias has the shape (2, 3n), and the weights interchange with those of `keras.layers.GRU`; without it, with those of
     `keras.layers.GRU(reset_after=False)`.
 

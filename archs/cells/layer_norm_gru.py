@@ -45,10 +45,10 @@ class LayerNormGRUCell(Cell):
 
     Args:
         units: positive integer, n.
-        epsilon: positive number, added to the variances.
+        epsilon: positive number, added to the variances. Default 1e-3, as for Keras' `LayerNormalization`.
         recurrent_activation: of the two gates. Default `"sigmoid"`.
         gamma_initializer, beta_initializer: default `"ones"` and `"zeros"`.
-        use_bias: whether there is a bias (3n,), named `bias`, too.
+        use_bias: whether there is a bias (3n,), named `bias`, too. Default False, since the betas are biases.
         **kwargs: of `archs.Cell`.
 
     Call arguments:

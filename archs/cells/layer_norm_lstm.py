@@ -47,7 +47,7 @@ class LayerNormLSTMCell(Cell):
 
     Args:
         units: positive integer, n.
-        epsilon: positive number, added to the variances.
+        epsilon: positive number, added to the variances. Default 1e-3, as for Keras' `LayerNormalization`.
         recurrent_activation: of the three gates. Default `"sigmoid"`.
         unit_forget_bias: whether the bias of the forget gate starts at one.
         gamma_initializer, beta_initializer: default `"ones"` and `"zeros"`.

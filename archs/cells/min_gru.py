@@ -73,11 +73,6 @@ class MinGRUCell(Cell):
         self.kernel = self.weight("kernel", (input_shape[-1], 2 * self.units))
         self.bias = self.gate_bias()
 
-    def linear(self, x):
+    def coefficients(self, x):
         z, candidate = self.activate(x)
         return 1 - z, z * self.drop_recurrent(candidate)
-
-    def recur(self, x, states):
-        (h,) = states
-        a, b = self.linear(x)
-        return (a * h + b,)

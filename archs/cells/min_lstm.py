@@ -87,15 +87,10 @@ class MinLSTMCell(Cell):
         self.kernel = self.weight("kernel", (input_shape[-1], 3 * self.units))
         self.bias = self.gate_bias({"f": 1} if self.unit_forget_bias else {})
 
-    def linear(self, x):
+    def coefficients(self, x):
         f, i, h = ops.split(x, 3, axis=-1)
         candidate = self.drop_recurrent(self.propose(h))
         if not self.normalize:
             return ops.sigmoid(f), ops.sigmoid(i) * candidate
         share = ops.sigmoid(ops.log_sigmoid(f) - ops.log_sigmoid(i))  # f / (f + i), also where both are 0
         return share, (1 - share) * candidate
-
-    def recur(self, x, states):
-        (h,) = states
-        a, b = self.linear(x)
-        return (a * h + b,)

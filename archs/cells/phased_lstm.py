@@ -54,9 +54,11 @@ class PhasedLSTMCell(Cell):
     Args:
         units: positive integer, n.
         timestamps: whether the last input feature is the time t of the step, in any unit (the periods are in the
-            same). Otherwise steps are counted from 0. In half precision Keras rounds it like any input.
-        open_ratio: number in (0, 1], the part of a cycle in which the gate is open.
-        leak: number in [0, 1], how far a closed gate is open in training, so that gradients pass.
+            same). Default False: steps are counted from 0. In half precision Keras rounds timestamps as it does
+            all inputs, and the count beyond 256 (bfloat16), but within one call of `archs.Recurrent`.
+        open_ratio: number in (0, 1], the part of a cycle in which the gate is open. Default 0.05.
+        leak: number in [0, 1], how far a closed gate is open in training, so that gradients pass. Default
+            0.001.
         recurrent_activation: of the gates i, f, o. Default `"sigmoid"`.
         unit_forget_bias: whether the bias of the forget gate starts at one.
         peephole_initializer: default `"glorot_uniform"`.

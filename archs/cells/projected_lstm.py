@@ -48,7 +48,7 @@ class ProjectedLSTMCell(Cell):
     Args:
         units: positive integer, n, the number of cells.
         projection_units: positive integer, p, the size of the output. Default: half the units.
-        peepholes: whether the gates see the cell state.
+        peepholes: whether the gates see the cell state. Default True; without, there is no peephole_kernel.
         recurrent_activation: of the three gates. Default `"sigmoid"`.
         unit_forget_bias: whether the bias of the forget gate starts at one.
         peephole_initializer: default `"glorot_uniform"`.

@@ -44,10 +44,10 @@ class RecurrentHighwayCell(Cell):
 
     Args:
         units: positive integer, n.
-        depth: positive integer, L.
-        coupled: whether the carry gate is 1 - t. Otherwise it has weights of its own, too.
+        depth: positive integer, L. Default 2.
+        coupled: whether the carry gate is 1 - t. Default True. Otherwise all weights have a third block for it.
         recurrent_activation: of the gates. Default `"sigmoid"`.
-        transform_bias: what the bias of t starts at; below zero the state is kept at first.
+        transform_bias: what the bias of t starts at; below zero the state is kept at first. Default -2.
         **kwargs: of `archs.Cell`.
 
     Call arguments:
@@ -80,7 +80,7 @@ class RecurrentHighwayCell(Cell):
         self.depth = checks.positive_integer("depth", depth)
         self.coupled = coupled
         self.recurrent_activation = keras.activations.get(recurrent_activation)
-        self.transform_bias = transform_bias
+        self.transform_bias = checks.number("transform_bias", transform_bias)
         if not coupled:
             self.gates = ("h", "t", "c")
 

@@ -42,7 +42,7 @@ class SCRNCell(Cell):
     Args:
         units: positive integer, n, the number of hidden units.
         context_units: positive integer. Default: half the units.
-        alpha: number in [0, 1), how much of the context stays in each step.
+        alpha: number in [0, 1), how much of the context stays in each step. Default 0.95.
         activation: of h. Default `"sigmoid"`.
         **kwargs: of `archs.Cell`.
 

@@ -40,12 +40,14 @@ class SLSTMCell(Cell):
     Departures from the paper: none in the equations; its block has a convolution and a group norm around them. It gives
     no initial state: h, c and n start at 0 and m far below, which is what its authors' program does by another rule in
     the first step. The forget gate's bias starts at one (Jozefowicz et al. 2015), in that program between -7 and 5;
-    `unit_forget_bias=False` starts it like the others. The paper clips the gradient of the recurrent product.
+    `unit_forget_bias=False` starts it like the others. Where n underflows to 0, h is 0. The paper clips the gradient of
+    the recurrent product.
 
     Args:
         units: positive integer, n.
-        num_heads: positive integer, k, which divides the units.
-        exponential_forget: whether the forget gate is the exponential, not the logistic sigmoid, of its input.
+        num_heads: positive integer, k, which divides the units. Default 1.
+        exponential_forget: whether the forget gate is the exponential, not the logistic sigmoid, of its input. Default
+            False. With it m can grow without end, which float16 does not hold for long.
         unit_forget_bias: whether the bias of the forget gate starts at one.
         **kwargs: of `archs.Cell`; `activation` is that of z.
 
@@ -98,7 +100,7 @@ class SLSTMCell(Cell):
         i, f = ops.exp(i - m), ops.exp(f + m_before - m)
         c = f * c + i * self.propose(z)
         n = f * n + i
-        h = ops.sigmoid(o) * c / n
+        h = ops.sigmoid(o) * c / ops.where(n == 0, 1, n)
         return h, c, n, m
 
     def get_initial_state(self, batch_size):

@@ -1,4 +1,4 @@
-"""Every cell computes the same on the other backends of Keras. They are in the extras `jax` and `torch`."""
+"""Every cell computes the same on the other backends of Keras. They are in the extras `jax` and `peers`."""
 
 import os
 import subprocess
@@ -22,7 +22,7 @@ def test_every_cell_on_another_backend(backend, expected, tmp_path):
     file = tmp_path / "computed.npz"
     command = [sys.executable, "-m", "tests.core.backend_parity", str(file)]
     run = subprocess.run(command, env=os.environ | {"KERAS_BACKEND": backend}, capture_output=True, text=True)
-    assert run.returncode == 0, f"needs the extra `{backend}`: {run.stderr[-3000:]}"
+    assert run.returncode == 0, f"needs the extras `jax` and `peers`: {run.stderr[-3000:]}"
     received = np.load(file)
     assert sorted(received) == sorted(expected)
     assert {key.split(".")[0] for key in received} == set(archs.list_cells())

@@ -81,6 +81,12 @@ def test_times_that_are_none_are_refused(max_time):
 
 
 def test_signs_that_are_none_are_refused():
+    with pytest.raises(ValueError, match=r"`signs` for 4 gates, received \(1, 0, 0\)"):
+        archs.LSTMCell(6, bias_initializer=archs.ChronoInitializer(50, signs=(1, 0, 0))).build((None, 2))
+    with pytest.raises(ValueError, match="`use_bias=True` with a ChronoInitializer"):
+        archs.LayerNormGRUCell(6, bias_initializer=archs.ChronoInitializer(50)).build((None, 2))
+    with pytest.raises(ValueError, match="`signs` to be 1, 0 or -1"):
+        archs.ChronoInitializer(50, signs=5)
     with pytest.raises(ValueError, match="`signs` to be 1, 0 or -1"):
         archs.ChronoInitializer(50, signs=(2,))
     with pytest.raises(ValueError, match=r"`signs` for each of its gate blocks; received the shape \(24,\)"):

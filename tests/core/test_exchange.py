@@ -60,6 +60,12 @@ def test_keras_there_and_back(options):
         np.testing.assert_array_equal(a, b)
 
 
+def stack():
+    layer = archs.Recurrent([archs.LSTMCell(6), archs.LSTMCell(6)])
+    layer.build((None, None, 4))
+    return layer
+
+
 GOOD = {"weight_ih_l0": np.zeros((24, 4)), "weight_hh_l0": np.zeros((24, 6))}
 
 
@@ -86,6 +92,12 @@ GOOD = {"weight_ih_l0": np.zeros((24, 4)), "weight_hh_l0": np.zeros((24, 6))}
         (lambda: exchange.from_keras("lstm", [np.zeros((4, 24)), np.zeros((5, 24))]), r"\(6, 24\), received \(5, 24\)"),
         (lambda: exchange.from_keras("lstm", [np.zeros(1)] * 4), "received 4 arrays"),
         (lambda: exchange.set_weights(archs.LSTMCell(6), {}), "has no weights yet"),
+        (lambda: exchange.get_weights(archs.LSTMCell(6)), "has no weights yet"),
+        (lambda: exchange.get_weights(stack()), "Expected one cell, .* several have weights of the same name"),
+        (lambda: exchange.set_weights(built("lstm"), [1, 2]), r"a dict of name to array, received \[1, 2\]"),
+        (lambda: exchange.from_torch("lstm", GOOD | {"weight_hh_l0": 1.0}), r"weight_hh_l0 to have two axes.* \(\)"),
+        (lambda: exchange.from_keras("lstm", [np.zeros((4, 25)), np.zeros((6, 25))]), "4 blocks of columns .* 25"),
+        (lambda: exchange.from_keras("lstm", {}), "Expected a list of kernel, .*, received {}"),
         (lambda: exchange.set_weights(built("lstm"), {"kernel": 0}), "Expected the weights kernel, .* received kernel"),
     ],
 )

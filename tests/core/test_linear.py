@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 
 import archs
-from archs._core.scan import linear_scan
+from archs._core.linear import linear_scan
 
 LENGTHS = pytest.mark.parametrize("time", [1, 2, 15, 16, 17, 50, 300])
 
@@ -67,7 +67,7 @@ def test_what_is_forgotten_and_what_is_kept_forever():
         np.testing.assert_allclose(linear_scan(tf.constant(a), tf.constant(b)), looped(a, b), rtol=0, atol=1e-4)
 
 
-@pytest.mark.parametrize("name", [name for name in archs.list_cells() if hasattr(archs.get(name), "linear")])
+@pytest.mark.parametrize("name", [name for name in archs.list_cells() if archs.get(name).coefficients])
 @pytest.mark.parametrize("backwards", [False, True])
 @pytest.mark.parametrize("zeros", [False, True])
 def test_recurrent_equals_the_loop_over_many_chunks_and_masks(name, backwards, zeros):
@@ -78,6 +78,27 @@ def test_recurrent_equals_the_loop_over_many_chunks_and_masks(name, backwards, z
     scan = archs.Recurrent(cell, **options)
     loop = keras.layers.RNN(cell, dtype="float64", **options)
     for a, b in zip(scan(x, mask=mask), loop(x, mask=mask), strict=True):
+        np.testing.assert_allclose(a, b, rtol=0, atol=1e-13)
+
+
+def test_a_subclass_with_another_recurrence_is_looped():
+    class Doubled(archs.MinGRUCell):
+        def recur(self, x, states):
+            return (2 * super().recur(x, states)[0],)
+
+    x = tf.constant(np.random.default_rng(0).normal(size=(3, 5, 4)))
+    cell = Doubled(6, dtype="float64")
+    expected = keras.layers.RNN(cell, dtype="float64")(x)
+    np.testing.assert_allclose(archs.Recurrent(cell)(x), expected, rtol=0, atol=1e-13)
+
+
+def test_a_stack_is_scanned_layer_by_layer():
+    cells = [archs.MinGRUCell(6, dtype="float64"), archs.LSTMCell(5, dtype="float64")]
+    layer = archs.Recurrent(cells, return_sequences=True, return_state=True)
+    plain = keras.layers.RNN(layer.cell, return_sequences=True, return_state=True, dtype="float64")
+    x = tf.constant(np.random.default_rng(0).normal(size=(3, 7, 4)))
+    mask = tf.constant(np.random.default_rng(1).uniform(size=(3, 7)) < 0.5)
+    for a, b in zip(tf.nest.flatten(layer(x, mask=mask)), tf.nest.flatten(plain(x, mask=mask)), strict=True):
         np.testing.assert_allclose(a, b, rtol=0, atol=1e-13)
 
 
