@@ -3,7 +3,8 @@
 Autodiff of a time loop adds every recurrent product's weight gradient to an accumulator in each step. Here the loop
 keeps what goes into a product and what comes out of it; on the way back it takes the outcome as given, differentiates
 the rest of the step alone, and after the loop one large product over all steps gives the gradient of the weights. A
-cell says nothing about it: all that counts is that its recurrent products go through `Cell.recurrent_product`.
+cell says nothing about it: all that counts is that its recurrent products go through `Cell.recurrent_product`. Where
+what they multiply with differs between steps, the loop is left to autodiff.
 """
 
 import keras
@@ -33,6 +34,7 @@ class _Loop:
     def __init__(self, cell, mask, training, keep_outputs):
         self.cell, self.mask, self.training, self.keep_outputs = cell, mask, training, keep_outputs
         self.layer = _Step(cell, training)
+        self.is_fused = True
 
     def step(self, weights, x, states, mask, product):
         """The new states, computed with `product(a, kernel)` for every recurrent product."""
@@ -59,10 +61,18 @@ class _Loop:
         self.step(weights, x[0], states, None, product)
         return found
 
+    def kernels_are_weights(self, weights, x, states):
+        """Whether the kernels are the same in each step."""
+        with tf.GradientTape() as tape:
+            places = [a for a in (x, *states) if a.dtype.is_floating]
+            tape.watch(places)
+            kernels = self.kernels(weights, x, states)
+        return not kernels or all(by is None for by in tape.gradient(kernels, places))
+
     def forward(self, x, states, weights, keep_all):
         """Outputs or None, final states, and with `keep_all` all states before each step and the products' outcomes."""
         time = tf.shape(x)[0]
-        kernels = self.kernels(weights, x, states)
+        kernels = self.kernels(weights, x, states) if self.is_fused else []
         kept = len(states) if keep_all else int(self.keep_outputs)
         histories = [tf.TensorArray(s.dtype, time, element_shape=s.shape) for s in states[:kept]]
         outcomes = [tf.TensorArray(x.dtype, time) for _ in kernels] if keep_all else []
@@ -71,7 +81,7 @@ class _Loop:
             products = []
 
             def product(a, kernel):
-                products.append(multiply(a, kernels[len(products)]))
+                products.append(multiply(a, kernels[len(products)] if self.is_fused else kernel))
                 return products[-1]
 
             new = self.step(weights, x[t], states, self.mask_at(t), product)
@@ -117,7 +127,7 @@ class _Loop:
             old = [s[t] for s in before]
             x_t = x[t]
             with tf.GradientTape() as tape:
-                tape.watch([x_t, *old, *weights])
+                tape.watch([a for a in (x_t, *old, *weights) if a.dtype.is_floating])
                 new = self.step(weights, x_t, old, self.mask_at(t), product)
             by = tape.gradient(new, [x_t, *old, *weights], output_gradients=by_new)
             zeros = [tf.zeros_like(a) if b is None else b for a, b in zip([x_t, *old], by, strict=False)]
@@ -126,7 +136,7 @@ class _Loop:
                 zeros[1:],
                 by[1 + len(old) :],
                 entering,
-                [by_outcomes[i] for i in range(len(entering))],
+                [by_outcomes[i] if i in by_outcomes else tf.zeros_like(z[t]) for i, z in enumerate(outcomes)],
                 old,
             )
 
@@ -247,5 +257,8 @@ def fused_loop(cell, x, states, mask, training, keep_outputs):
 
         return [outputs, *finals] if keep_outputs else list(finals), gradient
 
+    loop.is_fused = loop.kernels_are_weights(weights, x, states)
+    if not loop.is_fused:
+        return loop.forward(x, states, weights, keep_all=False)[:2]
     results = run(x, *states, *weights)
     return (results[0], results[1:]) if keep_outputs else (None, results)

@@ -1,0 +1,140 @@
+"""The fused time loop against Keras' own: gradients of any order, random lengths, shapes that change, its fallback."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import archs
+from tests import test_catalog
+
+SOME = ["lstm", "gru", "depth_gated_lstm", "slstm", "indrnn"]
+
+
+def pair(name, dtype="float64", **options):
+    layers = [archs.Recurrent(test_catalog.make(name, dtype=dtype), **options)]
+    layers.append(keras.layers.RNN(layers[0].cell, dtype=dtype, **options))
+    for layer in layers:
+        layer.build((None, None, 4))
+    test_catalog.randomize(layers[0])
+    return layers
+
+
+def values(tensors):
+    return [np.asarray(t, "float64") for t in tensors]
+
+
+@pytest.mark.parametrize("name", archs.list_cells())
+@pytest.mark.parametrize(("dtype", "tolerance"), [("float32", 1e-5), ("float64", 1e-10)])
+def test_gradients_of_random_lengths_equal_autodiffs(name, dtype, tolerance):
+    draw = np.random.default_rng(0)
+    x = tf.constant(draw.normal(size=(5, 23, 4)), dtype)
+    mask = tf.sequence_mask(draw.integers(0, 24, size=5), 23)
+    results = []
+    for layer in pair(name, dtype, return_sequences=True, return_state=True):
+
+        @tf.function
+        def gradients(layer=layer):
+            with tf.GradientTape() as tape:
+                tape.watch(x)
+                outputs, *states = layer(x, mask=mask, training=True)
+                loss = tf.reduce_mean(outputs**2) + sum(tf.reduce_mean(tf.tanh(s)) for s in states)
+            return tape.gradient(loss, [x, *(w.value for w in layer.trainable_weights)])
+
+        results.append(values(gradients()))
+    for ours, theirs in zip(*results, strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=0, atol=tolerance * max(1.0, np.abs(theirs).max()))
+
+
+@pytest.mark.parametrize("name", SOME)
+def test_second_order_gradients_equal_autodiffs(name):
+    x = tf.constant(np.random.default_rng(0).normal(size=(3, 5, 4)))
+    results = []
+    for layer in pair(name, return_sequences=True):
+        weights = [w.value for w in layer.trainable_weights]
+        with tf.GradientTape() as outer:
+            outer.watch(x)
+            with tf.GradientTape() as inner:
+                inner.watch(x)
+                loss = tf.reduce_sum(layer(x) ** 3)
+            penalty = sum(tf.reduce_sum(g**2) for g in inner.gradient(loss, [x, *weights]))
+        results.append(values(outer.gradient(penalty, [x, *weights])))
+    for ours, theirs in zip(*results, strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("training", [False, True])
+def test_one_graph_serves_every_shape(training):
+    (layer, _) = pair("lstm")
+    traces = []
+
+    @tf.function(input_signature=[tf.TensorSpec((None, None, 4), tf.float64)])
+    def gradient(x):
+        traces.append(x)
+        with tf.GradientTape() as tape:
+            loss = tf.reduce_sum(layer(x, training=training) ** 2)
+        return tape.gradient(loss, layer.trainable_weights[0].value)
+
+    for batch, time in ((3, 5), (1, 1), (2, 40)):
+        assert np.all(np.isfinite(gradient(tf.ones((batch, time, 4), tf.float64))))
+    assert len(traces) == 1
+
+
+def test_the_graph_does_not_grow_with_time():
+    (layer, _) = pair("gru")
+
+    def size(time):
+        @tf.function
+        def gradient(x):
+            with tf.GradientTape() as tape:
+                loss = tf.reduce_sum(layer(x, training=True))
+            return tape.gradient(loss, [w.value for w in layer.trainable_weights])
+
+        graph = gradient.get_concrete_function(tf.ones((2, time, 4), tf.float64)).graph.as_graph_def()
+        return len(graph.node) + sum(len(function.node_def) for function in graph.library.function)
+
+    assert size(100) == size(1000)
+
+
+def test_weight_gradients_are_summed_in_single_precision():
+    """1,024 equal small contributions: summed in bfloat16 they would stop growing at 256."""
+    cell = archs.SimpleRNNCell(1, activation="linear", recurrent_initializer="zeros", dtype="mixed_bfloat16")
+    layer = archs.Recurrent(cell, return_sequences=True)
+    layer.build((None, None, 1))
+    cell.kernel.assign([[1.0]])
+    with tf.GradientTape() as tape:
+        loss = tf.reduce_sum(tf.cast(layer(tf.ones((1, 1025, 1)), training=True), tf.float32))
+    assert float(tape.gradient(loss, cell.recurrent_kernel.value)[0, 0]) == 1024
+
+
+def test_a_kernel_that_differs_between_steps_is_left_to_autodiff():
+    class Fast(archs.SimpleRNNCell):
+        def recur(self, x, states):
+            (h,) = states
+            kernel = self.recurrent_kernel * keras.ops.mean(x)
+            return (keras.ops.tanh(x + self.recurrent_product(h, kernel)),)
+
+    cell = Fast(6, dtype="float64")
+    layers = [
+        archs.Recurrent(cell, return_sequences=True),
+        keras.layers.RNN(cell, return_sequences=True, dtype="float64"),
+    ]
+    x = tf.constant(np.random.default_rng(0).normal(size=(3, 5, 4)))
+    results = []
+    for layer in layers:
+        with tf.GradientTape() as tape:
+            tape.watch(x)
+            outputs = layer(x)
+            loss = tf.reduce_sum(outputs**2)
+        results.append([outputs, *tape.gradient(loss, [x, *(w.value for w in cell.weights)])])
+    for ours, theirs in zip(*results, strict=True):
+        np.testing.assert_allclose(ours, theirs, atol=1e-12)
+
+
+def test_within_a_distribution_strategy():
+    strategy = tf.distribute.MirroredStrategy(["CPU:0"])
+    with strategy.scope():
+        model = keras.Sequential([keras.Input((None, 4)), archs.Recurrent(archs.LSTMCell(6)), keras.layers.Dense(1)])
+        model.compile("adam", "mse", jit_compile=False)
+    history = model.fit(np.ones((8, 5, 4)), np.ones((8, 1)), epochs=3, verbose=0).history["loss"]
+    assert history[-1] < history[0]
