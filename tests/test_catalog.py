@@ -486,7 +486,7 @@ def test_stacked(name):
     plain = keras.layers.RNN(
         keras.layers.StackedRNNCells(cells, dtype="float64"), return_sequences=True, dtype="float64"
     )
-    np.testing.assert_array_equal(plain(inputs()), stack(inputs()))
+    np.testing.assert_allclose(plain(inputs()), stack(inputs()), atol=1e-14)
 
 
 @each_cell
@@ -561,17 +561,20 @@ def test_regularization_is_off_at_inference(name, layer, arguments):
 
 @each_regularizer
 def test_regularization_is_fresh_in_each_call_and_seeded(name, layer, arguments):
-    def three_calls(seed, graph):
+    """In a graph with our layer, eagerly with Keras' own."""
+
+    def three_calls(seed):
         built = recurrent(name, layer, arguments=arguments | {"seed": seed})
-        call = tf.function(built) if graph else built
+        call = tf.function(built) if layer is archs.Recurrent else built
         return [np.asarray(call(tf.constant(inputs()), training=True)) for _ in range(3)]
 
-    for graph in (False, True):
-        first, second, third = three_calls(1, graph)
-        assert np.abs(first - second).max() > 1e-3
-        assert np.abs(second - third).max() > 1e-3
-        np.testing.assert_array_equal([first, second, third], three_calls(1, graph))
-        assert np.abs(first - three_calls(2, graph)[0]).max() > 1e-3
+    first, second, third = three_calls(1)
+    assert np.abs(first - second).max() > 1e-3
+    assert np.abs(second - third).max() > 1e-3
+    np.testing.assert_array_equal([first, second, third], three_calls(1))
+    assert (
+        np.abs(first - recurrent(name, layer, arguments=arguments | {"seed": 2})(inputs(), training=True)).max() > 1e-3
+    )
 
 
 def dropped_inputs(layer):
@@ -720,6 +723,7 @@ def test_mixed_precision(name, dtype):
 # --- learning
 
 
+@pytest.mark.slow
 @each_cell
 def test_learns_to_remember(name):
     """The class is the sign of the first of ten inputs; nine of weak noise follow."""
@@ -799,7 +803,7 @@ def test_padding_never_reaches_the_gradients(arch, name):
 
 @each_architecture
 @each_cell
-@pytest.mark.parametrize("lengths", [False, True])
+@pytest.mark.parametrize("lengths", [pytest.param(False, marks=pytest.mark.slow), True])
 def test_architecture_reloads_and_trains_on(arch, name, lengths, tmp_path):
     model = small_model(arch, cell=name, lengths=lengths, dropout=0.1)
     model.compile("adam", "mse", run_eagerly=True)

@@ -25,7 +25,9 @@ def values(tensors):
 
 
 @pytest.mark.parametrize("name", archs.list_cells())
-@pytest.mark.parametrize(("dtype", "tolerance"), [("float32", 1e-5), ("float64", 1e-10)])
+@pytest.mark.parametrize(
+    ("dtype", "tolerance"), [pytest.param("float32", 1e-5, marks=pytest.mark.slow), ("float64", 1e-10)]
+)
 def test_gradients_of_random_lengths_equal_autodiffs(name, dtype, tolerance):
     draw = np.random.default_rng(0)
     x = tf.constant(draw.normal(size=(5, 23, 4)), dtype)
