@@ -319,7 +319,7 @@ def test_forget_bias_starts_so_that_the_cell_keeps(name):
 
 
 @each_cell
-@pytest.mark.parametrize("kind", ["keras", "saved_model"])
+@pytest.mark.parametrize("kind", ["keras", pytest.param("saved_model", marks=pytest.mark.slow)])
 def test_file_round_trip(name, kind, tmp_path):
     sequence = keras.Input((None, FEATURES))
     model = keras.Model(sequence, archs.Recurrent(archs.create(name, UNITS), return_sequences=True)(sequence))
@@ -498,7 +498,7 @@ def test_one_time_step_is_one_call_of_the_cell(name):
 
 
 @each_cell
-@pytest.mark.parametrize("jit_compile", [False, True])
+@pytest.mark.parametrize("jit_compile", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_graph_equals_eager_for_any_batch_and_time(name, jit_compile):
     layer = recurrent(name, return_sequences=True)
     graph = tf.function(layer, jit_compile=jit_compile)
@@ -563,15 +563,14 @@ def test_regularization_is_off_at_inference(name, layer, arguments):
 def test_regularization_is_fresh_in_each_call_and_seeded(name, layer, arguments):
     """In a graph with our layer, eagerly with Keras' own."""
 
-    def three_calls(seed):
+    def two_calls(seed):
         built = recurrent(name, layer, arguments=arguments | {"seed": seed})
         call = tf.function(built) if layer is archs.Recurrent else built
-        return [np.asarray(call(tf.constant(inputs()), training=True)) for _ in range(3)]
+        return [np.asarray(call(tf.constant(inputs()), training=True)) for _ in range(2)]
 
-    first, second, third = three_calls(1)
+    first, second = two_calls(1)
     assert np.abs(first - second).max() > 1e-3
-    assert np.abs(second - third).max() > 1e-3
-    np.testing.assert_array_equal([first, second, third], three_calls(1))
+    np.testing.assert_array_equal([first, second], two_calls(1))
     assert (
         np.abs(first - recurrent(name, layer, arguments=arguments | {"seed": 2})(inputs(), training=True)).max() > 1e-3
     )
@@ -817,6 +816,7 @@ def test_architecture_reloads_and_trains_on(arch, name, lengths, tmp_path):
     loaded.fit(x, y, verbose=0)
 
 
+@pytest.mark.slow
 @each_architecture
 @each_cell
 def test_architecture_exports(arch, name, tmp_path):
