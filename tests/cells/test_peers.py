@@ -7,7 +7,8 @@ import tensorflow as tf
 import archs
 from archs import exchange
 
-pytestmark = pytest.mark.peers
+# torch's CUDA build warns where there is no GPU.
+pytestmark = [pytest.mark.peers, pytest.mark.filterwarnings("ignore:CUDA initialization:UserWarning")]
 
 TORCH = {
     "LSTM": ("lstm", {}),
