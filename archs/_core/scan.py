@@ -32,7 +32,7 @@ class _Loop:
     """
 
     def __init__(self, cell, mask, training, keep_outputs):
-        self.cell, self.mask, self.training, self.keep_outputs = cell, mask, training, keep_outputs
+        self.cell, self.mask, self.keep_outputs = cell, mask, keep_outputs
         self.layer = _Step(cell, training)
         self.is_fused = True
 
