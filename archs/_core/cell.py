@@ -201,7 +201,10 @@ class Cell(keras.layers.SimpleRNNCell):
         Returns:
             A tensor (..., n), what `recur` takes as `x`.
         """
-        x = ops.matmul(inputs, self.kernel)
+        return self.add_bias(ops.matmul(inputs, self.kernel))
+
+    def add_bias(self, x):
+        """The product of inputs and `kernel`, plus `bias` where there is one."""
         return x if self.bias is None else x + self.bias
 
     def recur(self, x, states):
@@ -275,7 +278,8 @@ class Cell(keras.layers.SimpleRNNCell):
     def recurrent_product(self, a, kernel, site=0):
         """`a` (batch, n), under recurrent dropout, times `kernel`.
 
-        Every recurrent product of a cell goes through here.
+        Every recurrent product of a cell goes through here, or, where dropout is not to act (a peephole, a projection),
+        through `product(a, kernel)`.
 
         Args:
             a: float tensor (batch, n).
@@ -284,6 +288,14 @@ class Cell(keras.layers.SimpleRNNCell):
             site: which of `product_sizes` `a` has; each has its own mask.
         """
         return self.product(self.drop_recurrent(a, site), kernel)
+
+    def peep(self, z, c, weight):
+        """`z` (batch, n) plus a peephole's view of `c` (batch, n) by `weight` (n,), or `z` where that is None."""
+        return z if weight is None else z + self.product(c, weight)
+
+    def shift(self, a, weight):
+        """`a` (batch, n) plus `weight` (n,), in `recur`; the loop then has its gradient without a sum in each step."""
+        return a + self.product(ops.ones_like(a), weight)
 
     def propose(self, z, activation=None):
         """The candidate from its pre-activation, under Semeniuta's recurrent dropout. Default: `self.activation`."""
@@ -295,19 +307,27 @@ class Cell(keras.layers.SimpleRNNCell):
             return keras.random.dropout(g, self.recurrent_dropout, seed=self._seed_of_a_step())
         return g
 
-    def activate(self, z):
-        """The gates, activated, from their packed pre-activations `z` (batch, len(gates) * units)."""
+    def activate(self, z, gates=None):
+        """The gates, activated, from their packed pre-activations.
+
+        Args:
+            z: float tensor (batch, len(gates) * units), or a list of its blocks. Gates that are wanted together are
+                best computed together: XLA on a CPU is ten times slower where it has one function inside another.
+            gates: names of the blocks. Default: all of the cell's.
+        """
+        z = ops.concatenate(z, axis=-1) if isinstance(z, list) else z
+        gates = gates or self.gates
         if self.recurrent_activation is keras.activations.sigmoid and self.activation is keras.activations.tanh:
             # One pass over the packed block, since sigmoid(v) = tanh(v / 2) / 2 + 1 / 2. Sliced first, each gate would
             # be computed again in each place that reads it.
-            scale = np.repeat([1.0 if gate == self.candidate else 0.5 for gate in self.gates], self.units)
+            scale = np.repeat([1.0 if gate == self.candidate else 0.5 for gate in gates], self.units)
             scale, offset = (ops.convert_to_tensor(a, dtype=z.dtype) for a in (scale, scale % 1))
-            blocks = ops.split(ops.tanh(z * scale) * scale + offset, len(self.gates), axis=-1)
-            active = dict(zip(self.gates, blocks, strict=True))
+            blocks = ops.split(ops.tanh(z * scale) * scale + offset, len(gates), axis=-1)
+            active = dict(zip(gates, blocks, strict=True))
         else:
             active = {
                 gate: (self.activation if gate == self.candidate else self.recurrent_activation)(block)
-                for gate, block in zip(self.gates, ops.split(z, len(self.gates), axis=-1), strict=True)
+                for gate, block in zip(gates, ops.split(z, len(gates), axis=-1), strict=True)
             }
         if self.candidate in active:
             active[self.candidate] = self.drop_candidate(active[self.candidate])

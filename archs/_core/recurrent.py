@@ -140,10 +140,13 @@ def _scan(cell, sequences, states, mask, training, keep_outputs):
     with cell.dropping(training):
         sequences = ops.transpose(cell.drop_input(sequences), (1, 0, 2))
         time, batch, features = ops.shape(sequences)
-        x = cell.project(ops.reshape(sequences, (-1, features)))
+        # A pass over all of x is saved where the loop adds the bias; in training one sum over x gives its gradient.
+        bias_in_step = not training and type(cell).project is Cell.project
+        sequences = ops.reshape(sequences, (-1, features))
+        x = ops.matmul(sequences, cell.kernel) if bias_in_step else cell.project(sequences)
     x = ops.reshape(x, (time, batch, x.shape[-1]))
     mask = mask if mask is None else ops.transpose(mask)
-    outputs, states = fused_loop(cell, x, states, mask, training, keep_outputs)
+    outputs, states = fused_loop(cell, x, states, mask, training, keep_outputs, bias_in_step)
     return outputs if outputs is None else ops.transpose(outputs, (1, 0, 2)), states
 
 

@@ -16,13 +16,13 @@ from archs._core.cell import multiply
 class _Step(keras.layers.Layer):
     """`recur` of a cell as a layer of its own, so that Keras reads its weights from given values, in its dtype."""
 
-    def __init__(self, cell, training):
+    def __init__(self, cell, training, add_bias):
         super().__init__(name="step", dtype=cell.dtype_policy)
-        self.cell, self.of_training, self.built = cell, training, True
+        self.cell, self.of_training, self.add_bias, self.built = cell, training, add_bias, True
 
     def call(self, x, states):
         with self.cell.dropping(self.of_training):
-            return self.cell.recur(x, tuple(states))
+            return self.cell.recur(self.cell.add_bias(x) if self.add_bias else x, tuple(states))
 
 
 class _Loop:
@@ -31,9 +31,9 @@ class _Loop:
     `weights` are the values of the cell's variables, `kernels` those that its products multiply with, in their order.
     """
 
-    def __init__(self, cell, mask, training, keep_outputs):
+    def __init__(self, cell, mask, training, keep_outputs, add_bias):
         self.cell, self.mask, self.keep_outputs = cell, mask, keep_outputs
-        self.layer = _Step(cell, training)
+        self.layer = _Step(cell, training, add_bias)
         self.is_fused = True
 
     def step(self, weights, x, states, mask, product):
@@ -64,7 +64,7 @@ class _Loop:
     def kernels_are_weights(self, weights, x, states):
         """Whether the kernels are the same in each step."""
         with tf.GradientTape() as tape:
-            places = [a for a in (x, *states) if a.dtype.is_floating]
+            places = _floats([x, *states])
             tape.watch(places)
             kernels = self.kernels(weights, x, states)
         return not kernels or all(by is None for by in tape.gradient(kernels, places))
@@ -75,7 +75,8 @@ class _Loop:
         kernels = self.kernels(weights, x, states) if self.is_fused else []
         kept = len(states) if keep_all else int(self.keep_outputs)
         histories = [tf.TensorArray(s.dtype, time, element_shape=s.shape) for s in states[:kept]]
-        outcomes = [tf.TensorArray(x.dtype, time) for _ in kernels] if keep_all else []
+        large = [i for i, kernel in enumerate(kernels) if keep_all and _is_large(kernel)]
+        outcomes = {i: tf.TensorArray(x.dtype, time) for i in large}
 
         def body(t, states, histories, outcomes):
             products = []
@@ -88,7 +89,7 @@ class _Loop:
             for s, old in zip(new, states, strict=True):
                 s.set_shape(old.shape)
             histories = [array.write(t, s) for array, s in zip(histories, new, strict=False)]
-            outcomes = [array.write(t, z) for array, z in zip(outcomes, products, strict=False)]
+            outcomes = {i: array.write(t, products[i]) for i, array in outcomes.items()}
             return t + 1, new, histories, outcomes
 
         loop = (0, list(states), histories, outcomes)
@@ -96,15 +97,16 @@ class _Loop:
         histories = [array.stack() for array in histories]
         outputs = histories[0] if self.keep_outputs else None
         before = [tf.concat([s[None], h[:-1]], 0) for s, h in zip(states, histories, strict=False)] if keep_all else []
-        return outputs, finals, (before, [array.stack() for array in outcomes])
+        return outputs, finals, (before, {i: array.stack() for i, array in outcomes.items()})
 
     def backward(self, x, states, weights, saved, by_outputs, by_finals):
         """Gradients by x, states and weights."""
         time = tf.shape(x)[0]
         before, outcomes = saved
         with tf.GradientTape() as tape:
-            tape.watch(weights)
+            tape.watch(_floats(weights))
             kernels = self.kernels(weights, x, states)
+        turned = [tf.linalg.matrix_transpose(k) if len(k.shape) > 1 else k for k in kernels]
 
         def step(t, by_new):
             """Gradients of one step by x, states and weights; what goes into the products, and by their outcomes."""
@@ -113,21 +115,25 @@ class _Loop:
             def product(a, kernel):
                 index = len(entering)
                 entering.append(a)
+                tape.watch(a)  # a constant, too: what comes out counts
 
                 @tf.custom_gradient
                 def given(a):
+                    z = tf.identity(outcomes[index][t]) if index in outcomes else multiply(a, kernels[index])
+                    by_outcomes[index] = tf.zeros_like(z)
+
                     def gradient(by_z):
                         by_outcomes[index] = by_z
-                        return _by_input(by_z, kernels[index])
+                        return tf.reshape(multiply(by_z, turned[index]), (-1, a.shape[-1]))
 
-                    return tf.identity(outcomes[index][t]), gradient
+                    return z, gradient
 
                 return given(a)
 
             old = [s[t] for s in before]
             x_t = x[t]
             with tf.GradientTape() as tape:
-                tape.watch([a for a in (x_t, *old, *weights) if a.dtype.is_floating])
+                tape.watch(_floats([x_t, *old, *weights]))
                 new = self.step(weights, x_t, old, self.mask_at(t), product)
             by = tape.gradient(new, [x_t, *old, *weights], output_gradients=by_new)
             zeros = [tf.zeros_like(a) if b is None else b for a, b in zip([x_t, *old], by, strict=False)]
@@ -136,44 +142,46 @@ class _Loop:
                 zeros[1:],
                 by[1 + len(old) :],
                 entering,
-                [by_outcomes[i] if i in by_outcomes else tf.zeros_like(z[t]) for i, z in enumerate(outcomes)],
+                by_outcomes,
                 old,
             )
 
         # What one step looks like: which weights it has a gradient for, and what need not be kept twice.
         by_x, _, by_weights, entering, by_outcomes, old = step(0, list(by_finals))
         own_weights = [i for i, by in enumerate(by_weights) if by is not None]
-        same = next((i for i, by in enumerate(by_outcomes) if by is by_x), None)
-        entered = [next((k for k, s in enumerate(old) if s is a), None) for a in entering]
+        same = next((i for i in outcomes if by_outcomes[i] is by_x), None)
+        entered = {i: next((k for k, s in enumerate(old) if s is entering[i]), None) for i in outcomes}
+        wide = tf.float64 if x.dtype == tf.float64 else tf.float32
 
-        def body(t, by_states, sums, by_xs, inputs, by_zs):
+        def body(t, by_states, sums, by_small, by_xs, inputs, by_zs):
             if by_outputs is not None:
                 by_states = [by_states[0] + by_outputs[t], *by_states[1:]]
             by_x, by_old, by_weights, entering, by_outcomes, _ = step(t, by_states)
-            sums = [s + tf.cast(by_weights[i], s.dtype) for s, i in zip(sums, own_weights, strict=True)]
+            sums = [s + tf.cast(by_weights[i], wide) for s, i in zip(sums, own_weights, strict=True)]
+            by_small = {i: s + tf.cast(entering[i] * by_outcomes[i], wide) for i, s in by_small.items()}
             by_xs = by_xs if same is not None else by_xs.write(t, by_x)
-            inputs = [
-                array if k is not None else array.write(t, a)
-                for array, k, a in zip(inputs, entered, entering, strict=True)
-            ]
-            by_zs = [array.write(t, z) for array, z in zip(by_zs, by_outcomes, strict=True)]
-            return t - 1, by_old, sums, by_xs, inputs, by_zs
+            inputs = {i: array.write(t, entering[i]) for i, array in inputs.items()}
+            by_zs = {i: array.write(t, by_outcomes[i]) for i, array in by_zs.items()}
+            return t - 1, by_old, sums, by_small, by_xs, inputs, by_zs
 
-        wide = tf.float64 if x.dtype == tf.float64 else tf.float32
         loop = (
             time - 1,
             list(by_finals),
             [tf.zeros(weights[i].shape, wide) for i in own_weights],
+            {i: tf.zeros(tf.shape(by), wide) for i, by in by_outcomes.items() if i not in outcomes},
             tf.TensorArray(x.dtype, time if same is None else 0),
-            [tf.TensorArray(a.dtype, time if k is None else 0) for a, k in zip(entering, entered, strict=True)],
-            [tf.TensorArray(z.dtype, time) for z in by_outcomes],
+            {i: tf.TensorArray(entering[i].dtype, time) for i, k in entered.items() if k is None},
+            {i: tf.TensorArray(z.dtype, time) for i, z in outcomes.items()},
         )
-        _, by_states, sums, by_xs, inputs, by_zs = tf.while_loop(
+        _, by_states, sums, by_small, by_xs, inputs, by_zs = tf.while_loop(
             lambda t, *_: t >= 0, body, loop, maximum_iterations=time
         )
-        by_zs = [array.stack() for array in by_zs]
-        inputs = [before[k] if k is not None else array.stack() for array, k in zip(inputs, entered, strict=True)]
-        by_kernels = [_by_kernel(a, z, k, wide) for a, z, k in zip(inputs, by_zs, kernels, strict=True)]
+        by_zs = {i: array.stack() for i, array in by_zs.items()}
+        by_kernels = [
+            tf.cast(tf.reduce_sum(by_small[i], 0), k.dtype) if i in by_small else None for i, k in enumerate(kernels)
+        ]
+        for i, k in entered.items():
+            by_kernels[i] = _by_kernel(inputs[i].stack() if k is None else before[k], by_zs[i], kernels[i], wide)
         by_weights = tape.gradient(kernels, weights, output_gradients=by_kernels)
         for i, total in zip(own_weights, sums, strict=True):
             total = tf.cast(total, weights[i].dtype)
@@ -181,21 +189,19 @@ class _Loop:
         return by_zs[same] if same is not None else by_xs.stack(), by_states, by_weights
 
 
-def _by_input(by_z, kernel):
-    if len(kernel.shape) == 1:
-        return by_z * kernel
-    if len(kernel.shape) == 2:
-        return tf.matmul(by_z, kernel, transpose_b=True)
-    by_a = tf.einsum("bkm,knm->bkn", by_z, kernel)
-    return tf.reshape(by_a, (-1, kernel.shape[0] * kernel.shape[1]))
+def _is_large(kernel):
+    """Whether a product costs more than its outcome's place in memory."""
+    return len(kernel.shape) > 1
+
+
+def _floats(tensors):
+    return [a for a in tensors if a.dtype.is_floating]
 
 
 def _by_kernel(a, by_z, kernel, wide):
     """The gradient of a kernel from all time steps at once, summed in single precision at least."""
     a, by_z = tf.cast(a, wide), tf.cast(by_z, wide)
-    if len(kernel.shape) == 1:
-        by = tf.einsum("tbn,tbn->n", a, by_z)
-    elif len(kernel.shape) == 2:
+    if len(kernel.shape) == 2:
         by = tf.matmul(tf.reshape(a, (-1, kernel.shape[0])), tf.reshape(by_z, (-1, kernel.shape[1])), transpose_a=True)
     else:
         heads, n, m = kernel.shape
@@ -204,7 +210,7 @@ def _by_kernel(a, by_z, kernel, wide):
     return tf.cast(by, kernel.dtype)
 
 
-def fused_loop(cell, x, states, mask, training, keep_outputs):
+def fused_loop(cell, x, states, mask, training, keep_outputs, add_bias=False):
     """Runs `recur` over time.
 
     Args:
@@ -214,12 +220,13 @@ def fused_loop(cell, x, states, mask, training, keep_outputs):
         mask: bool tensor (time, batch), or None.
         training: whether it is training; if so, what the gradient needs is kept, otherwise it is computed again.
         keep_outputs: whether the outputs of all steps are wanted.
+        add_bias: whether x lacks the bias, which each step is to add.
 
     Returns:
         The first state after each step, (time, batch, size), or None, and the list of the final states. Gradients of
         any order can be taken; those of the first are the fused ones.
     """
-    loop = _Loop(cell, mask, training, keep_outputs)
+    loop = _Loop(cell, mask, training, keep_outputs, add_bias)
     weights = [tf.convert_to_tensor(v) for v in cell.variables]
     states = [tf.convert_to_tensor(s) for s in states]
     count = len(states)
@@ -245,9 +252,9 @@ def fused_loop(cell, x, states, mask, training, keep_outputs):
 
             def second(*by_firsts):
                 with tf.GradientTape() as outer:
-                    outer.watch(arguments)
+                    outer.watch(_floats(arguments))
                     with tf.GradientTape() as inner:
-                        inner.watch(arguments)
+                        inner.watch(_floats(arguments))
                         outputs, finals, _ = loop.forward(*unpacked(arguments[: len(tensors)]), keep_all=False)
                         results = [outputs, *finals] if keep_outputs else finals
                     firsts = inner.gradient(results, arguments[: len(tensors)], upstream, unconnected_gradients="zero")

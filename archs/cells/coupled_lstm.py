@@ -97,9 +97,9 @@ class CoupledLSTMCell(Cell):
     def recur(self, x, states):
         h, c = states
         z_i, z_g, z_o = ops.split(x + self.recurrent_product(h, self.recurrent_kernel), 3, axis=-1)
-        p_i, p_o = rows(self.peephole_kernel) if self.peepholes else (0, 0)
-        i = self.recurrent_activation(z_i + p_i * c)
-        c = (1 - i) * c + i * self.propose(z_g)
-        o = self.recurrent_activation(z_o + p_o * c)
+        p_i, p_o = rows(self.peephole_kernel) if self.peepholes else (None, None)
+        i, g = self.activate([self.peep(z_i, c, p_i), z_g], ("i", "g"))
+        c = (1 - i) * c + i * g
+        o = self.recurrent_activation(self.peep(z_o, c, p_o))
         h = o * self.activation(c)
         return h, c

@@ -112,29 +112,29 @@ class DepthGatedLSTMCell(Cell):
             bias = self.gate_bias(start, name=f"bias_{layer}", gates=self.gates[:blocks])
             self.stack.append((kernel, recurrent_kernel, peephole_kernel, bias))
 
-    def project(self, inputs, layer=0):
-        kernel, _, _, bias = self.stack[layer]
+    def project(self, inputs):
+        kernel, _, _, bias = self.stack[0]
         x = ops.matmul(inputs, kernel)
         return x if bias is None else x + bias
 
     def recur(self, x, states):
         n, new = self.units, ()
-        for layer, (_, recurrent_kernel, peephole_kernel, _) in enumerate(self.stack):
+        for layer, (kernel, recurrent_kernel, peephole_kernel, bias) in enumerate(self.stack):
             h, c = states[-2 * layer - 2 :][:2]
-            x = self.project(self.drop_input(new[0], layer), layer) if layer else x
+            if layer:
+                x = self.product(self.drop_input(new[0], layer), kernel)
+                x = x if bias is None else self.shift(x, bias)
             z = x[:, : 4 * n] + self.recurrent_product(h, recurrent_kernel, layer)
             z_i, z_f, z_g, z_o = ops.split(z, 4, axis=-1)
             p_i, p_f, p_o, *p = rows(peephole_kernel)
-            i = self.recurrent_activation(z_i + p_i * c)
-            f = self.recurrent_activation(z_f + p_f * c)
-            g = self.propose(z_g)
-            passed = 0
+            gates, blocks = ["i", "f", "g"], [self.peep(z_i, c, p_i), self.peep(z_f, c, p_f), z_g]
             if layer:
                 p_d, q_d = p
                 below = new[1]
-                d = self.recurrent_activation(x[:, 4 * n :] + p_d * c + q_d * below)
-                passed = d * below
-            c = passed + f * c + i * g
-            o = self.recurrent_activation(z_o + p_o * c)
+                gates.append("d")
+                blocks.append(self.peep(self.peep(x[:, 4 * n :], c, p_d), below, q_d))
+            i, f, g, *d = self.activate(blocks, gates)
+            c = f * c + i * g + (d[0] * below if layer else 0)
+            o = self.recurrent_activation(self.peep(z_o, c, p_o))
             new = (o * self.activation(c), c, *new)
         return new

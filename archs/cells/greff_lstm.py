@@ -123,7 +123,7 @@ class GreffLSTMCell(Cell):
         h, c = states[:2]
         packed = x + self.recurrent_product(h, self.recurrent_kernel)
         z = dict(zip(self.gates, ops.split(packed, len(self.gates), axis=-1), strict=True))
-        peepholes = dict.fromkeys("ifo", 0)
+        peepholes = dict.fromkeys("ifo")
         if self.variant != "NP":
             seeing = [gate for gate in self.gates if gate != "g"]
             peepholes |= zip(seeing, rows(self.peephole_kernel), strict=True)
@@ -132,13 +132,17 @@ class GreffLSTMCell(Cell):
             before = sum(self.recurrent_product(*pair) for pair in zip(states[2:], kernels, strict=True))
             z |= {gate: z[gate] + u for gate, u in zip("ifo", ops.split(before, 3, axis=-1), strict=True)}
 
-        def gate(name, state):
-            return self.recurrent_activation(z[name] + peepholes[name] * state) if name in z else ops.ones_like(state)
+        def see(name, state):
+            return self.peep(z[name], state, peepholes[name])
 
-        g = self.propose(z["g"], keras.activations.linear if self.variant == "NIAF" else None)
-        i = gate("i", c)
-        f = 1 - i if self.variant == "CIFG" else gate("f", c)
+        one = ops.ones_like(c)
+        first = [gate for gate in "ifg" if gate in z and (gate, self.variant) != ("g", "NIAF")]
+        blocks = [z["g"] if gate == "g" else see(gate, c) for gate in first]
+        active = dict(zip(first, self.activate(blocks, first), strict=True))
+        i = active.get("i", one)
+        f = 1 - i if self.variant == "CIFG" else active.get("f", one)
+        g = active["g"] if "g" in active else self.drop_candidate(z["g"])
         c = g * i + c * f
-        o = gate("o", c)
+        o = self.recurrent_activation(see("o", c)) if "o" in z else one
         h = (c if self.variant == "NOAF" else self.activation(c)) * o
         return (h, c, i, f, o) if self.variant == "FGR" else (h, c)

@@ -83,24 +83,21 @@ class GRUCell(Cell):
         self.recurrent_kernel = self.weight("recurrent_kernel", (n, 3 * n))
         self.bias = self.gate_bias(rows=(2,) if self.reset_after else ())
 
-    def project(self, inputs):
-        x = ops.matmul(inputs, self.kernel)
-        if self.bias is None:
-            return x
-        return x + (self.bias[0] if self.reset_after else self.bias)
+    def add_bias(self, x):
+        return x + self.bias[0] if self.reset_after and self.bias is not None else super().add_bias(x)
 
     def recur(self, x, states):
         (h,) = states
         n = self.units
+        x_z, x_r, x_h = ops.split(x, 3, axis=-1)
         if self.reset_after:
             u = self.recurrent_product(h, self.recurrent_kernel)
-            u = u if self.bias is None else u + self.bias[1]
-            z, r = ops.split(self.recurrent_activation(x[:, : 2 * n] + u[:, : 2 * n]), 2, axis=-1)
-            candidate = self.propose(x[:, 2 * n :] + r * u[:, 2 * n :])
+            u_z, u_r, u_h = ops.split(u if self.bias is None else self.shift(u, self.bias[1]), 3, axis=-1)
+            u_h = u_h * self.recurrent_activation(x_r + u_r)
         else:
-            u = self.recurrent_product(h, self.recurrent_kernel[:, : 2 * n])
-            z, r = ops.split(self.recurrent_activation(x[:, : 2 * n] + u), 2, axis=-1)
-            u = self.recurrent_product(r * h, self.recurrent_kernel[:, 2 * n :])
-            candidate = self.propose(x[:, 2 * n :] + u)
+            u_z, u_r = ops.split(self.recurrent_product(h, self.recurrent_kernel[:, : 2 * n]), 2, axis=-1)
+            r = self.recurrent_activation(x_r + u_r)
+            u_h = self.recurrent_product(r * h, self.recurrent_kernel[:, 2 * n :])
+        z, candidate = self.activate([x_z + u_z, x_h + u_h], ("z", "h"))
         h = z * h + (1 - z) * candidate
         return (h,)

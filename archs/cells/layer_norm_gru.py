@@ -102,23 +102,28 @@ class LayerNormGRUCell(Cell):
         self.recurrent_beta = self.weight("recurrent_beta", (3 * n,), role="beta")
         self.bias = self.gate_bias()
 
-    def normalize(self, z, gamma, beta):
-        """The gates' part of `z` (..., 3n) and the candidate's, normalised each on its own, side by side again."""
-        parts = (ops.split(a, [2 * self.units], axis=-1) for a in (z, gamma, beta))
-        normal = [ops.layer_normalization(*part, epsilon=self.epsilon) for part in zip(*parts, strict=True)]
-        return ops.concatenate(normal, axis=-1)
+    def normalize(self, z):
+        """The gates' part of `z` (..., 3n) and the candidate's, normalised each on its own."""
+        return [ops.layer_normalization(part, epsilon=self.epsilon) for part in self.parts(z)]
+
+    def parts(self, a):
+        return ops.split(a, [2 * self.units], axis=-1)
 
     def project(self, inputs):
-        x = self.normalize(ops.matmul(inputs, self.kernel), self.input_gamma, self.input_beta)
+        x = (
+            ops.concatenate(self.normalize(ops.matmul(inputs, self.kernel)), axis=-1) * self.input_gamma
+            + self.input_beta
+        )
         return x if self.bias is None else x + self.bias
 
     def recur(self, x, states):
         (h,) = states
-        u = self.normalize(self.recurrent_product(h, self.recurrent_kernel), self.recurrent_gamma, self.recurrent_beta)
+        normal = self.normalize(self.recurrent_product(h, self.recurrent_kernel))
+        gains = zip(normal, self.parts(self.recurrent_gamma), self.parts(self.recurrent_beta), strict=True)
+        u_zr, u_h = (self.shift(self.product(a, gamma), beta) for a, gamma, beta in gains)
+        u_z, u_r = ops.split(u_zr, 2, axis=-1)
         x_z, x_r, x_h = ops.split(x, 3, axis=-1)
-        u_z, u_r, u_h = ops.split(u, 3, axis=-1)
-        z = self.recurrent_activation(x_z + u_z)
         r = self.recurrent_activation(x_r + u_r)
-        candidate = self.propose(x_h + r * u_h)
+        z, candidate = self.activate([x_z + u_z, x_h + r * u_h], ("z", "h"))
         h = (1 - z) * h + z * candidate
         return (h,)

@@ -116,8 +116,12 @@ class LayerNormLSTMCell(Cell):
     def recur(self, x, states):
         h, c = states
         u = self.recurrent_product(h, self.recurrent_kernel)
-        u = ops.layer_normalization(u, self.recurrent_gamma, self.recurrent_beta, epsilon=self.epsilon)
+        u = self.normalize(u, self.recurrent_gamma, self.recurrent_beta)
         i, f, g, o = self.activate(x + u)
         c = f * c + i * g
-        h = o * self.activation(ops.layer_normalization(c, self.output_gamma, self.output_beta, epsilon=self.epsilon))
+        h = o * self.activation(self.normalize(c, self.output_gamma, self.output_beta))
         return h, c
+
+    def normalize(self, a, gamma, beta):
+        normal = ops.layer_normalization(a, epsilon=self.epsilon)
+        return self.shift(self.product(normal, gamma), beta)

@@ -151,10 +151,9 @@ class PhasedLSTMCell(Cell):
         k = self.time_gate(t)
         p_i, p_f, p_o = rows(self.peephole_kernel)
         z_i, z_f, z_g, z_o = ops.split(x + self.recurrent_product(h, self.recurrent_kernel), 4, axis=-1)
-        i = self.recurrent_activation(z_i + p_i * c)
-        f = self.recurrent_activation(z_f + p_f * c)
-        proposed = f * c + i * self.propose(z_g)
-        o = self.recurrent_activation(z_o + p_o * proposed)
+        i, f, g = self.activate([self.peep(z_i, c, p_i), self.peep(z_f, c, p_f), z_g], ("i", "f", "g"))
+        proposed = f * c + i * g
+        o = self.recurrent_activation(self.peep(z_o, proposed, p_o))
         c = k * proposed + (1 - k) * c
         h = k * o * self.activation(proposed) + (1 - k) * h
         return (h, c) if self.timestamps else (h, c, t + 1)
@@ -162,7 +161,8 @@ class PhasedLSTMCell(Cell):
     def time_gate(self, t):
         """k at the times `t` (batch, 1): a tensor (batch, units)."""
         period = ops.exp(self.log_period)
-        cycle = ops.mod(ops.cast(t, period.dtype) - self.phase, period) / period
+        turns = (ops.cast(t, period.dtype) - self.phase) / period
+        cycle = turns - ops.stop_gradient(ops.floor(turns))
         rise = 2 * cycle / self.open_ratio
         closed = self.leak * cycle if self._training else ops.zeros_like(cycle)
         k = ops.where(rise < 1, rise, ops.where(rise < 2, 2 - rise, closed))

@@ -112,11 +112,10 @@ class ProjectedLSTMCell(Cell):
 
     def recur(self, x, states):
         r, c = states
-        p_i, p_f, p_o = rows(self.peephole_kernel) if self.peepholes else (0, 0, 0)
+        p_i, p_f, p_o = rows(self.peephole_kernel) if self.peepholes else (None, None, None)
         z_i, z_f, z_g, z_o = ops.split(x + self.recurrent_product(r, self.recurrent_kernel), 4, axis=-1)
-        i = self.recurrent_activation(z_i + p_i * c)
-        f = self.recurrent_activation(z_f + p_f * c)
-        c = f * c + i * self.propose(z_g)
-        o = self.recurrent_activation(z_o + p_o * c)
-        r = ops.matmul(o * self.activation(c), self.projection_kernel)
+        i, f, g = self.activate([self.peep(z_i, c, p_i), self.peep(z_f, c, p_f), z_g], ("i", "f", "g"))
+        c = f * c + i * g
+        o = self.recurrent_activation(self.peep(z_o, c, p_o))
+        r = self.product(o * self.activation(c), self.projection_kernel)
         return r, c

@@ -101,7 +101,7 @@ class RecurrentHighwayCell(Cell):
         (s,) = states
         for layer, (kernel, bias) in enumerate(self.layers):
             z = self.recurrent_product(s, kernel)
-            z = z if bias is None else z + bias
+            z = z if bias is None else self.shift(z, bias)
             h, t, *c = self.activate(z if layer else x + z)
             c = 1 - t if self.coupled else c[0]
             s = h * t + s * c

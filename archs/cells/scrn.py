@@ -85,11 +85,8 @@ class SCRNCell(Cell):
         self.recurrent_kernel = self.weight("recurrent_kernel", (self.output_size, n))
         self.bias = self.weight("bias", (n,)) if self.use_bias else None
 
-    def project(self, inputs):
-        x = ops.matmul(inputs, self.kernel)
-        if self.bias is None:
-            return x
-        return x + ops.pad(self.bias, [[0, self.context_units]])
+    def add_bias(self, x):
+        return x if self.bias is None else x + ops.pad(self.bias, [[0, self.context_units]])
 
     def recur(self, x, states):
         x_h, x_s = ops.split(x, [self.units], axis=-1)

@@ -96,8 +96,9 @@ class SLSTMCell(Cell):
         h, c, n, m = states
         i, f, z, o = ops.split(x + self.heads_product(h), 4, axis=-1)
         f = f if self.exponential_forget else ops.log_sigmoid(f)
-        m_before, m = m, ops.maximum(f + m, i)
-        i, f = ops.exp(i - m), ops.exp(f + m_before - m)
+        powers = ops.concatenate([i, f + m], axis=-1)
+        m = ops.maximum(*ops.split(powers, 2, axis=-1))
+        i, f = ops.split(ops.exp(powers - ops.tile(m, (1, 2))), 2, axis=-1)
         c = f * c + i * self.propose(z)
         n = f * n + i
         h = ops.sigmoid(o) * c / ops.where(n == 0, 1, n)
