@@ -16,9 +16,10 @@ import pathlib
 import sys
 import tempfile
 
+from recipes._core import bench
 from recipes._core.errors import RecipeError, install
 
-COMMANDS = ("list", "show", "train", "evaluate", "export", "predict")
+COMMANDS = ("list", "show", "train", "evaluate", "export", "predict", "bench")
 PAGES = pathlib.Path(__file__).resolve().parents[1]
 
 
@@ -93,9 +94,9 @@ def _parser():
 
     def add(name, text, epilog=None):
         command = commands.add_parser(name, help=text, description=text, epilog=epilog, allow_abbrev=False)
-        if name != "list":
+        if name not in ("list", "bench"):
             command.add_argument("name", help="of the recipe")
-        if name not in ("list", "show"):
+        if name not in ("list", "show", "bench"):
             command.add_argument("--runs", type=pathlib.Path, default="runs", help="folder of all runs")
             command.add_argument("--saved-models", type=pathlib.Path, default="saved_models", help="of all exports")
             command.add_argument("--data-dir", help="where TFDS keeps its data")
@@ -117,6 +118,8 @@ def _parser():
     command = add("predict", "Ask the exported model.")
     command.add_argument("input", help="what the recipe reads, such as the path of a picture, or test:N")
     command.add_argument("--version", type=int, help="of the exported model; default: the newest")
+    add("bench", "Measure what the cells cost, beside Keras' loop and other libraries.")
+    bench.add_arguments(commands.choices["bench"])
     return parser
 
 
@@ -130,8 +133,8 @@ def main(argv=None):
         if settings and arguments.command != "train":
             raise RecipeError(f"Expected no further arguments, received {' '.join(settings)}.")
         arguments.settings = settings
-        if arguments.command in ("list", "show"):
-            {"list": _list, "show": _show}[arguments.command](arguments)
+        if arguments.command in ("list", "show", "bench"):
+            {"list": _list, "show": _show, "bench": bench.bench}[arguments.command](arguments)
         else:
             recipe = page(arguments.name)
             getattr(_import("recipes._core.commands"), arguments.command)(recipe, arguments)

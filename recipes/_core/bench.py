@@ -1,0 +1,350 @@
+"""`python -m recipes bench`: what the cells cost, beside Keras' loop and other libraries, in ratios of one run.
+
+Each library runs in a process of its own on the same number of cores. The subjects of a row group take turns, one run
+each in every round, so that what disturbs the machine disturbs all of them alike.
+"""
+
+import argparse
+import contextlib
+import fnmatch
+import importlib.util
+import json
+import os
+import pathlib
+import platform
+import statistics
+import subprocess
+import sys
+
+from recipes._core import bench_worker
+from recipes._core.errors import RecipeError, install
+
+SIZES = [(32, 100, 128, 128), (64, 100, 128, 256), (20, 35, 650, 650)]
+PHASES = {"train": "training step", "inference": "inference", "step": "streaming step"}
+GROWTH = (32, 50, 128, 128)
+DOUBLINGS = {"time": 6, "batch": 3, "units": 3}
+CATALOG = pathlib.Path(__file__).resolve().parents[2] / "archs" / "cells"
+PEERS = {
+    "torch": ("torch", bench_worker.TORCH),
+    "torchrecurrent": ("torch", bench_worker.TORCHRECURRENT),
+    "flax": ("flax", bench_worker.FLAX),
+    "onnxruntime": ("onnxruntime", {"lstm": "LSTM", "gru": "GRU"}),
+}
+KERAS = {"lstm": "LSTM", "gru": "GRU", "simple_rnn": "SimpleRNN"}
+TITLES = {
+    "archs": lambda cell: f"archs.Recurrent({cell})",
+    "keras.layers.RNN": lambda cell: f"keras.layers.RNN({cell})",
+    "keras.layers": lambda cell: f"keras.layers.{KERAS[cell]}",
+    "torch": lambda cell: f"torch.nn.{bench_worker.TORCH[cell]}",
+    "torchrecurrent": lambda cell: f"torchrecurrent.{bench_worker.TORCHRECURRENT[cell]}",
+    "flax": lambda cell: f"flax.nnx.{bench_worker.FLAX[cell]}",
+    "onnxruntime": lambda cell: f"onnxruntime {cell.upper()}",
+}
+
+
+class Worker:
+    """A process of one library, asked line by line."""
+
+    def __init__(self, library, threads, device):
+        command = [sys.executable, "-m", "recipes._core.bench_worker", library, str(threads), device]
+        threads = {f"{name}_NUM_THREADS": str(threads) for name in ("OMP", "MKL", "OPENBLAS")}
+        environment = os.environ | threads | {"TF_CPP_MIN_LOG_LEVEL": "3", "PYTHONPATH": os.pathsep.join(sys.path)}
+        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
+        self.process = subprocess.Popen(command, **pipes, text=True, env=environment)
+
+    def ask(self, do, **request):
+        """The answer, a dict; of one that failed, with `error` alone."""
+        try:
+            self.process.stdin.write(json.dumps({"do": do, **request}) + "\n")
+            self.process.stdin.flush()
+            line = self.process.stdout.readline()
+        except BrokenPipeError:
+            line = ""
+        return json.loads(line) if line else {"error": f"its process ended with {self.process.wait()}"}
+
+    def stop(self):
+        self.process.stdin.close()
+        self.process.wait()
+
+
+class Run:
+    """One run of the benchmark: its workers, options and rows."""
+
+    def __init__(self, options):
+        self.options, self.workers, self.rows = options, {}, []
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *error):
+        for worker in self.workers.values():
+            worker.process.kill() if error[0] else worker.stop()
+
+    def worker(self, library):
+        if library not in self.workers:
+            self.workers[library] = Worker(library, self.options.threads, self.options.device)
+        return self.workers[library]
+
+    def facts(self):
+        """What the figures depend on: the machine, the libraries, the options."""
+        libraries = {"tensorflow", *(PEERS[peer][0] for peer in installed_peers())}
+        found = {}
+        for name in sorted(libraries):
+            answer = self.worker(name).ask("facts")
+            if "error" in answer:
+                raise RecipeError(f"Expected {name} to start, but {answer['error']}.")
+            found |= answer
+        return {
+            "machine": _processor(),
+            "threads": self.options.threads,
+            "dtype": self.options.dtype,
+            "rounds": self.options.rounds,
+            **found,
+        }
+
+    def subject(self, implementation, cell, size, phase, xla=False):
+        made = {"implementation": implementation, "cell": cell, "size": size, "phase": phase}
+        return made | {"dtype": self.options.dtype, "xla": xla}
+
+    def measure(self, cell, size, phase):
+        """The rows of one cell at one size, ours first."""
+        wanted = [(name, cell) for name in implementations(cell, phase)]
+        anchors = [("archs", "lstm"), ("torch", "lstm"), ("matrix product", "lstm")]
+        anchors = [a for a in anchors if a[0] != "torch" or "torch" in installed_peers()]
+        opened = {}
+        for name, of in dict.fromkeys([*wanted, *anchors]):
+            for xla in (True, False) if name in ("archs", "keras.layers.RNN", "keras.layers") else (False,):
+                key, worker = f"{name} {of} {xla}", self.worker(library_of(name))
+                answer = worker.ask("open", key=key, subject=self.subject(name, of, size, phase, xla))
+                opened[name, of, xla] = (worker, key, answer)
+        running = {mode: o for mode, o in opened.items() if "error" not in o[2]}
+        times = {mode: [] for mode in running}
+        for _ in range(self.options.rounds):
+            for mode, (worker, key, _) in running.items():
+                times[mode].append(worker.ask("run", key=key).get("ms", float("nan")))
+        for worker, key, _ in running.values():
+            worker.ask("close", key=key)
+        medians = {mode: statistics.median(values) for mode, values in times.items()}
+
+        def better(name, of):
+            modes = [mode for mode in medians if mode[:2] == (name, of)]
+            return min(modes, key=medians.get) if modes else None
+
+        def ms(name, of):
+            return medians.get(better(name, of))
+
+        rows = []
+        ours = opened["archs", cell, True][2]
+        lstm = opened["archs", "lstm", True][2]
+        for name, _ in wanted:
+            row = {"implementation": name, "cell": cell, "phase": phase, "size": size}
+            mode = better(name, cell)
+            if mode is None:
+                rows.append(row | {"error": opened[name, cell, False][2]["error"]})
+                continue
+            low, _, high = statistics.quantiles(times[mode], n=4)
+            row |= {
+                "xla": mode[2] if name.startswith(("archs", "keras")) else None,
+                "ms": medians[mode],
+                "quartiles_ms": [low, high],
+                "best_ms": min(times[mode]),
+                "modes_ms": {"xla" if m[2] else "graph": t for m, t in medians.items() if m[:2] == (name, cell)},
+                "compile_s": opened[mode][2]["compile_s"],
+                "to_plain": _ratio(medians[mode], ms("keras.layers.RNN", cell)),
+                "to_torch": _ratio(medians[mode], ms("torch", cell if cell == "gru" else "lstm")),
+            }
+            if phase != "step" and "weights" in ours:
+                share = ours["weights"] / lstm["weights"]
+                floor = ms("matrix product", "lstm") * share * (3 if phase == "train" else 1)
+                row |= {
+                    "floor_ms": floor,
+                    "to_floor": _ratio(medians[mode], floor),
+                    "to_lstm_per_operation": _ratio(medians[mode], ms("archs", "lstm") * share),
+                }
+            if name == "archs" and "gated" in ours:
+                row |= {"gated": ours["gated"], "graph_nodes": opened[mode][2]["graph_nodes"]}
+            if phase == "train" and self.options.memory:
+                row["memory_mib"] = self.memory(name, cell, size, bool(mode[2]))
+            rows.append(row)
+        self.rows += rows
+        return rows
+
+    def memory(self, name, cell, size, xla):
+        """By how much the first two training steps raise the peak memory of a fresh process, in MiB."""
+        worker = Worker(library_of(name), self.options.threads, self.options.device)
+        answer = worker.ask("open", key="", subject=self.subject(name, cell, size, "train", xla))
+        worker.stop()
+        return answer.get("memory_mib")
+
+    def growth(self, cell):
+        """Rows of a training step while time, batch and units double, one at a time."""
+        for axis, doublings in DOUBLINGS.items():
+            position = ("batch", "time", "features", "units").index(axis)
+            for doubling in range(doublings + 1):
+                size = list(GROWTH)
+                size[position] *= 2**doubling
+                worker = self.worker("tensorflow")
+                answer = worker.ask("open", key=axis, subject=self.subject("archs", cell, size, "train", True))
+                if "error" in answer:
+                    yield {"cell": cell, "axis": axis, "size": size, **answer}
+                    continue
+                times = [worker.ask("run", key=axis)["ms"] for _ in range(self.options.rounds)]
+                worker.ask("close", key=axis)
+                row = {"cell": cell, "axis": axis, "size": size, "ms": statistics.median(times), "best_ms": min(times)}
+                row |= {key: answer[key] for key in ("compile_s", "graph_nodes")}
+                self.rows.append(row)
+                yield row
+
+
+def implementations(cell, phase):
+    """What is measured for a cell: ours, Keras', and the peers that are installed and have it."""
+    names = ["archs"]
+    if phase != "step":
+        names += ["keras.layers.RNN", *(["keras.layers"] if cell in KERAS else [])]
+    for peer in installed_peers():
+        if cell in PEERS[peer][1] and (phase == "step") >= (peer == "onnxruntime"):
+            names.append(peer)
+    return names
+
+
+def installed_peers():
+    needs = {"onnxruntime": ("onnxruntime", "onnx"), "torchrecurrent": ("torch", "torchrecurrent")}
+    return [p for p in PEERS if all(importlib.util.find_spec(module) for module in needs.get(p, (p,)))]
+
+
+def library_of(implementation):
+    return PEERS[implementation][0] if implementation in PEERS else "tensorflow"
+
+
+def add_arguments(command):
+    """Options of `bench`."""
+    command.add_argument("patterns", nargs="*", default=["*"], help="of names of cells, such as 'lstm' 'mut*'")
+    command.add_argument("--size", action="append", type=_size, metavar="B,T,D,U", help=f"default: {_default_sizes()}")
+    command.add_argument("--phase", action="append", choices=PHASES, help="default: train and inference")
+    command.add_argument("--dtype", choices=["float32", "bfloat16", "float16"], default="float32")
+    command.add_argument("--rounds", type=_positive, default=9, help="timed runs of each subject, at least 2")
+    command.add_argument("--threads", type=_positive, default=_cores(), help="of each process; default: all cores")
+    command.add_argument("--device", choices=["auto", "cpu"], default="auto", help="auto: a GPU if there is one")
+    command.add_argument("--no-memory", dest="memory", action="store_false", help="leave the peak memory out")
+    command.add_argument("--growth", action="store_true", help="double time, batch and units one at a time instead")
+    command.add_argument("--json", type=pathlib.Path, metavar="FILE", help="write all figures there, too")
+
+
+def bench(options):
+    """Measures and prints; see the module."""
+    cells = [path.stem for path in sorted(CATALOG.glob("*.py")) if not path.stem.startswith("_")]
+    chosen = [c for c in cells if any(fnmatch.fnmatch(c, pattern) for pattern in options.patterns)]
+    for pattern in options.patterns:
+        if not fnmatch.filter(cells, pattern):
+            raise RecipeError(f"Expected patterns of cells, received {pattern!r}. There are: {', '.join(cells)}.")
+    if options.rounds < 2:
+        raise RecipeError(f"Expected --rounds of at least 2, received {options.rounds}.")
+    if options.json and not options.json.resolve().parent.is_dir():
+        raise RecipeError(f"Expected --json in a folder that exists, received {options.json}.")
+    with Run(options) as run:
+        facts = run.facts()
+        print("\n".join(f"{key:<18} {value}" for key, value in facts.items()))
+        missing = [peer for peer in PEERS if peer not in installed_peers()]
+        if missing:
+            print(f"Without {', '.join(missing)}; {install('bench')}")
+        with contextlib.ExitStack() as stack:
+            stack.callback(_write, options.json, facts, run.rows)
+            _print_growth(run, chosen) if options.growth else _print_rows(run, chosen)
+
+
+def _write(path, facts, rows):
+    if path:
+        path.write_text(json.dumps({**facts, "rows": rows}, indent=1) + "\n")
+
+
+def _print_rows(run, cells):
+    for phase in run.options.phase or ["train", "inference"]:
+        sizes = run.options.size or SIZES
+        for size in [(1, 1, size[2], size[3]) for size in sizes] if phase == "step" else sizes:
+            print(f"\n{PHASES[phase]}, batch {size[0]}, time {size[1]}, features {size[2]}, units {size[3]}")
+            print(_HEAD)
+            for cell in cells:
+                for row in run.measure(cell, size, phase):
+                    print(_line(row), flush=True)
+    print(_LEGEND)
+
+
+_LEGEND = f"""
+ms: median, and the distance of the quartiles (of {bench_worker.STEPS} streaming steps). mode: the faster, XLA or graph.
+Ratios, smaller is better: to keras.layers.RNN of the same cell; to torch.nn.LSTM (of gru, to torch.nn.GRU); to the
+time of the step's matrix products at the rate of one large product; per operation of those, to archs.Recurrent(lstm).
+MiB: by how much the first training step raises the peak memory of a fresh process."""
+
+_HEAD = (
+    f"{'':<38} {'ms':>8} {'+-':>6} {'mode':>6} {'/plain':>7} {'/torch':>7} {'/floor':>7} {'/lstm':>6} "
+    f"{'compile s':>9} {'MiB':>6}"
+)
+
+
+def _line(row):
+    title = f"{TITLES[row['implementation']](row['cell']):<38}"
+    if "error" in row:
+        return f"{title} {row['error']}"
+    mode = {True: "XLA", False: "graph", None: ""}[row["xla"]]
+    low, high = row["quartiles_ms"]
+    ratios = [row.get(key) for key in ("to_plain", "to_torch", "to_floor", "to_lstm_per_operation")]
+    ratios = [f"{'' if ratio is None else format(ratio, '.2f'):>7}" for ratio in ratios]
+    memory = row.get("memory_mib")
+    return (
+        f"{title} {row['ms']:>8.2f} {high - low:>6.2f} {mode:>6} {' '.join(ratios[:3])} {ratios[3][1:]} "
+        f"{row['compile_s']:>9.1f} {'' if memory is None else format(memory, '.0f'):>6}"
+    )
+
+
+def _print_growth(run, cells):
+    head = f"{'size B,T,D,U':<20} {'ms':>9} {'to the last':>12} {'ms a time step':>15} {'compile s':>10} {'nodes':>6}"
+    for cell in cells:
+        axis, before = None, None
+        for row in run.growth(cell):
+            if row["axis"] != axis:
+                axis, before = row["axis"], None
+                print(f"\ntraining step of {cell}, XLA, as {axis} grows\n{head}")
+            size = ",".join(map(str, row["size"]))
+            if "error" in row:
+                print(f"{size:<20} {row['error']}")
+                continue
+            grown = "" if before is None else f"{row['ms'] / before:.2f}"
+            print(
+                f"{size:<20} {row['ms']:>9.2f} {grown:>12} {row['ms'] / row['size'][1]:>15.4f} "
+                f"{row['compile_s']:>10.1f} {row['graph_nodes']:>6}",
+                flush=True,
+            )
+            before = row["ms"]
+
+
+def _ratio(a, b):
+    return None if a is None or not b else a / b
+
+
+def _size(text):
+    parts = text.split(",")
+    if len(parts) != 4 or not all(p.isdecimal() and int(p) > 0 for p in parts):
+        raise argparse.ArgumentTypeError(f"expected four positive integers B,T,D,U, received {text!r}")
+    return tuple(map(int, parts))
+
+
+def _positive(text):
+    if not text.isdecimal() or not int(text):
+        raise argparse.ArgumentTypeError(f"expected a positive integer, received {text!r}")
+    return int(text)
+
+
+def _default_sizes():
+    return " ".join(",".join(map(str, size)) for size in SIZES)
+
+
+def _cores():
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+
+
+def _processor():
+    with contextlib.suppress(OSError):
+        for line in pathlib.Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
