@@ -7,21 +7,22 @@ import sys
 
 import archs
 from archs._core import registry
+from archs._core.recurrent import loop_of
 
 _HEADS = {
-    "cell": ["cell", "year", "states", "gates", "parameters", "", "paper"],
+    "cell": ["cell", "year", "states", "gates", "parameters", "time loop", "", "paper"],
     "arch": ["architecture", "year", "", "paper"],
 }
 
 
 def rows(entries):
-    """For each entry: name, year, for cells states, gates and parameters at d = n = 128, summary, paper."""
+    """For each entry: name, year, for cells states, gates, parameters at d = n = 128 and time loop, summary, paper."""
     for entry in entries:
         facts = [entry.name, str(entry.year)]
         if entry.kind == "cell":
             cell = entry.target(128)
             cell.build((None, 128))
-            facts += [" ".join(cell.states), " ".join(cell.gates) or "-", f"{cell.count_params():,}"]
+            facts += [" ".join(cell.states), " ".join(cell.gates) or "-", f"{cell.count_params():,}", loop_of(cell)]
         yield [*facts, entry.summary, entry.paper]
 
 

@@ -117,7 +117,7 @@ class Cell(keras.layers.SimpleRNNCell):
         self.state_size = [units] * len(self.states)
         self.product_sizes = [units]
         self.inner_sizes = []
-        self.product = multiply
+        self.product, self.squash = multiply, scaled_tanh
         self._training = False
         self._draws_masks = True
 
@@ -322,7 +322,7 @@ class Cell(keras.layers.SimpleRNNCell):
             # be computed again in each place that reads it.
             scale = np.repeat([1.0 if gate == self.candidate else 0.5 for gate in gates], self.units)
             scale, offset = (ops.convert_to_tensor(a, dtype=z.dtype) for a in (scale, scale % 1))
-            blocks = ops.split(ops.tanh(z * scale) * scale + offset, len(gates), axis=-1)
+            blocks = ops.split(self.squash(z, scale, offset), len(gates), axis=-1)
             active = dict(zip(gates, blocks, strict=True))
         else:
             active = {
@@ -386,6 +386,11 @@ def multiply(a, kernel):
     if len(kernel.shape) == 2:
         return ops.matmul(a, kernel)
     return ops.einsum("bkn,knm->bkm", ops.reshape(a, (-1, *kernel.shape[:2])), kernel)
+
+
+def scaled_tanh(z, scale, offset):
+    """The function of `activate`, which a time loop may replace."""
+    return ops.tanh(z * scale) * scale + offset
 
 
 def rows(weight):

@@ -129,6 +129,15 @@ def _is_linear(cell):
     return cell.coefficients is not None and type(cell).recur is Cell.recur
 
 
+def loop_of(cell):
+    """How `Recurrent` runs a built cell on TensorFlow: `"parallel scan"`, `"fused"` or, on its own, `"autodiff"`."""
+    if _is_linear(cell):
+        return "parallel scan"
+    from archs._core.scan import is_fused  # imports tensorflow
+
+    return "fused" if is_fused(cell) else "autodiff"
+
+
 def _scan(cell, sequences, states, mask, training, keep_outputs):
     """The outputs (batch, time, size) of one cell, or None, and its final states; masked steps keep the states."""
     if _is_linear(cell):

@@ -1,16 +1,17 @@
 """The fused time loop of TensorFlow: a cell's recurrence with its large matrix products taken out of the loop.
 
 Autodiff of a time loop adds every recurrent product's weight gradient to an accumulator in each step. Here the loop
-keeps what goes into a product and what comes out of it; on the way back it takes the outcome as given, differentiates
-the rest of the step alone, and after the loop one large product over all steps gives the gradient of the weights. A
-cell says nothing about it: all that counts is that its recurrent products go through `Cell.recurrent_product`. Where
-what they multiply with differs between steps, the loop is left to autodiff.
+keeps what goes into a product and what comes out of it, and the gates; on the way back it takes these as given,
+differentiates the rest of the step alone, and after the loop one large product over all steps gives the gradient of the
+weights. A cell says nothing about it: all that counts is that its recurrent products go through
+`Cell.recurrent_product` and its gates through `Cell.activate`. Where what the products multiply with differs between
+steps, the loop is left to autodiff.
 """
 
 import keras
 import tensorflow as tf
 
-from archs._core.cell import multiply
+from archs._core.cell import multiply, scaled_tanh
 
 
 class _Step(keras.layers.Layer):
@@ -36,14 +37,14 @@ class _Loop:
         self.layer = _Step(cell, training, add_bias)
         self.is_fused = True
 
-    def step(self, weights, x, states, mask, product):
-        """The new states, computed with `product(a, kernel)` for every recurrent product."""
-        self.cell.product = product
+    def step(self, weights, x, states, mask, product, squash=scaled_tanh):
+        """The new states, with `product(a, kernel)` for every recurrent product and `squash` for gates."""
+        self.cell.product, self.cell.squash = product, squash
         try:
             with keras.StatelessScope(zip(self.cell.variables, weights, strict=True)):
                 new = self.layer(x, list(states))
         finally:
-            self.cell.product = multiply
+            self.cell.product, self.cell.squash = multiply, scaled_tanh
         if mask is None:
             return list(new)
         return [tf.where(mask[:, None], a, b) for a, b in zip(new, states, strict=True)]
@@ -61,6 +62,17 @@ class _Loop:
         self.step(weights, x[0], states, None, product)
         return found
 
+    def count_gates(self, weights, x, states):
+        """How often a step calls `squash`."""
+        calls = []
+
+        def squash(*arguments):
+            calls.append(arguments)
+            return scaled_tanh(*arguments)
+
+        self.step(weights, x[0], states, None, multiply, squash)
+        return len(calls)
+
     def kernels_are_weights(self, weights, x, states):
         """Whether the kernels are the same in each step."""
         with tf.GradientTape() as tape:
@@ -70,47 +82,56 @@ class _Loop:
         return not kernels or all(by is None for by in tape.gradient(kernels, places))
 
     def forward(self, x, states, weights, keep_all):
-        """Outputs or None, final states, and with `keep_all` all states before each step and the products' outcomes."""
+        """Outputs or None, final states, and with `keep_all` what `backward` needs."""
         time = tf.shape(x)[0]
         kernels = self.kernels(weights, x, states) if self.is_fused else []
         kept = len(states) if keep_all else int(self.keep_outputs)
         histories = [tf.TensorArray(s.dtype, time, element_shape=s.shape) for s in states[:kept]]
         large = [i for i, kernel in enumerate(kernels) if keep_all and _is_large(kernel)]
         outcomes = {i: tf.TensorArray(x.dtype, time) for i in large}
+        gates = [tf.TensorArray(x.dtype, time) for _ in range(self.count_gates(weights, x, states) if keep_all else 0)]
 
-        def body(t, states, histories, outcomes):
-            products = []
+        def body(t, states, histories, outcomes, gates):
+            products, squashed = [], []
 
             def product(a, kernel):
                 products.append(multiply(a, kernels[len(products)] if self.is_fused else kernel))
                 return products[-1]
 
-            new = self.step(weights, x[t], states, self.mask_at(t), product)
+            def squash(*arguments):
+                squashed.append(scaled_tanh(*arguments))
+                return squashed[-1]
+
+            new = self.step(weights, x[t], states, self.mask_at(t), product, squash)
             for s, old in zip(new, states, strict=True):
                 s.set_shape(old.shape)
             histories = [array.write(t, s) for array, s in zip(histories, new, strict=False)]
             outcomes = {i: array.write(t, products[i]) for i, array in outcomes.items()}
-            return t + 1, new, histories, outcomes
+            gates = [array.write(t, y) for array, y in zip(gates, squashed, strict=False)]
+            return t + 1, new, histories, outcomes, gates
 
-        loop = (0, list(states), histories, outcomes)
-        _, finals, histories, outcomes = tf.while_loop(lambda t, *_: t < time, body, loop, maximum_iterations=time)
+        loop = (0, list(states), histories, outcomes, gates)
+        _, finals, histories, outcomes, gates = tf.while_loop(
+            lambda t, *_: t < time, body, loop, maximum_iterations=time
+        )
         histories = [array.stack() for array in histories]
         outputs = histories[0] if self.keep_outputs else None
         before = [tf.concat([s[None], h[:-1]], 0) for s, h in zip(states, histories, strict=False)] if keep_all else []
-        return outputs, finals, (before, {i: array.stack() for i, array in outcomes.items()})
+        saved = before, {i: array.stack() for i, array in outcomes.items()}, [array.stack() for array in gates]
+        return outputs, finals, saved
 
     def backward(self, x, states, weights, saved, by_outputs, by_finals):
         """Gradients by x, states and weights."""
         time = tf.shape(x)[0]
-        before, outcomes = saved
+        before, outcomes, gates = saved
         with tf.GradientTape() as tape:
             tape.watch(_floats(weights))
             kernels = self.kernels(weights, x, states)
         turned = [tf.linalg.matrix_transpose(k) if len(k.shape) > 1 else k for k in kernels]
 
-        def step(t, by_new):
+        def step(t, gates_t, by_new):
             """Gradients of one step by x, states and weights; what goes into the products, and by their outcomes."""
-            entering, by_outcomes = [], {}
+            entering, by_outcomes, squashed = [], {}, iter(gates_t)
 
             def product(a, kernel):
                 index = len(entering)
@@ -130,11 +151,20 @@ class _Loop:
 
                 return given(a)
 
+            def squash(z, scale, offset):
+                y = next(squashed)
+
+                @tf.custom_gradient
+                def given(z):
+                    return tf.identity(y), lambda by_y: by_y * (scale**2 - (y - offset) ** 2)
+
+                return given(z)
+
             old = [s[t] for s in before]
             x_t = x[t]
             with tf.GradientTape() as tape:
                 tape.watch(_floats([x_t, *old, *weights]))
-                new = self.step(weights, x_t, old, self.mask_at(t), product)
+                new = self.step(weights, x_t, old, self.mask_at(t), product, squash)
             by = tape.gradient(new, [x_t, *old, *weights], output_gradients=by_new)
             zeros = [tf.zeros_like(a) if b is None else b for a, b in zip([x_t, *old], by, strict=False)]
             return (
@@ -147,25 +177,28 @@ class _Loop:
             )
 
         # What one step looks like: which weights it has a gradient for, and what need not be kept twice.
-        by_x, _, by_weights, entering, by_outcomes, old = step(0, list(by_finals))
+        by_x, _, by_weights, entering, by_outcomes, old = step(0, [y[0] for y in gates], list(by_finals))
         own_weights = [i for i, by in enumerate(by_weights) if by is not None]
         same = next((i for i in outcomes if by_outcomes[i] is by_x), None)
         entered = {i: next((k for k, s in enumerate(old) if s is entering[i]), None) for i in outcomes}
         wide = tf.float64 if x.dtype == tf.float64 else tf.float32
 
-        def body(t, by_states, sums, by_small, by_xs, inputs, by_zs):
+        def body(t, gates_t, by_states, sums, by_small, by_xs, inputs, by_zs):
             if by_outputs is not None:
                 by_states = [by_states[0] + by_outputs[t], *by_states[1:]]
-            by_x, by_old, by_weights, entering, by_outcomes, _ = step(t, by_states)
+            by_x, by_old, by_weights, entering, by_outcomes, _ = step(t, gates_t, by_states)
             sums = [s + tf.cast(by_weights[i], wide) for s, i in zip(sums, own_weights, strict=True)]
             by_small = {i: s + tf.cast(entering[i] * by_outcomes[i], wide) for i, s in by_small.items()}
             by_xs = by_xs if same is not None else by_xs.write(t, by_x)
             inputs = {i: array.write(t, entering[i]) for i, array in inputs.items()}
             by_zs = {i: array.write(t, by_outcomes[i]) for i, array in by_zs.items()}
-            return t - 1, by_old, sums, by_small, by_xs, inputs, by_zs
+            # Loaded one step ahead: XLA on a CPU would load each gate again in each place that reads it.
+            gates_t = [y[tf.maximum(t - 1, 0)] for y in gates]
+            return t - 1, gates_t, by_old, sums, by_small, by_xs, inputs, by_zs
 
         loop = (
             time - 1,
+            [y[time - 1] for y in gates],
             list(by_finals),
             [tf.zeros(weights[i].shape, wide) for i in own_weights],
             {i: tf.zeros(tf.shape(by), wide) for i, by in by_outcomes.items() if i not in outcomes},
@@ -173,7 +206,7 @@ class _Loop:
             {i: tf.TensorArray(entering[i].dtype, time) for i, k in entered.items() if k is None},
             {i: tf.TensorArray(z.dtype, time) for i, z in outcomes.items()},
         )
-        _, by_states, sums, by_small, by_xs, inputs, by_zs = tf.while_loop(
+        _, _, by_states, sums, by_small, by_xs, inputs, by_zs = tf.while_loop(
             lambda t, *_: t >= 0, body, loop, maximum_iterations=time
         )
         by_zs = {i: array.stack() for i, array in by_zs.items()}
@@ -208,6 +241,14 @@ def _by_kernel(a, by_z, kernel, wide):
         a, by_z = tf.reshape(a, (-1, heads, n)), tf.reshape(by_z, (-1, heads, m))
         by = tf.einsum("bkn,bkm->knm", a, by_z)
     return tf.cast(by, kernel.dtype)
+
+
+def is_fused(cell):
+    """Whether the gradient of a built cell's loop is the fused one; otherwise it is left to autodiff."""
+    loop = _Loop(cell, None, False, False, False)
+    x = tf.convert_to_tensor(cell.project(tf.zeros((1, cell.input_spec.axes[-1]), cell.compute_dtype)))
+    states = [tf.convert_to_tensor(s) for s in cell.get_initial_state(1)]
+    return loop.kernels_are_weights([tf.convert_to_tensor(v) for v in cell.variables], x[None], states)
 
 
 def fused_loop(cell, x, states, mask, training, keep_outputs, add_bias=False):

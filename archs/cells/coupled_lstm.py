@@ -100,6 +100,6 @@ class CoupledLSTMCell(Cell):
         p_i, p_o = rows(self.peephole_kernel) if self.peepholes else (None, None)
         i, g = self.activate([self.peep(z_i, c, p_i), z_g], ("i", "g"))
         c = (1 - i) * c + i * g
-        o = self.recurrent_activation(self.peep(z_o, c, p_o))
+        (o,) = self.activate([self.peep(z_o, c, p_o)], ("o",))
         h = o * self.activation(c)
         return h, c

@@ -135,6 +135,6 @@ class DepthGatedLSTMCell(Cell):
                 blocks.append(self.peep(self.peep(x[:, 4 * n :], c, p_d), below, q_d))
             i, f, g, *d = self.activate(blocks, gates)
             c = f * c + i * g + (d[0] * below if layer else 0)
-            o = self.recurrent_activation(self.peep(z_o, c, p_o))
+            (o,) = self.activate([self.peep(z_o, c, p_o)], ("o",))
             new = (o * self.activation(c), c, *new)
         return new

@@ -143,6 +143,6 @@ class GreffLSTMCell(Cell):
         f = 1 - i if self.variant == "CIFG" else active.get("f", one)
         g = active["g"] if "g" in active else self.drop_candidate(z["g"])
         c = g * i + c * f
-        o = self.recurrent_activation(see("o", c)) if "o" in z else one
+        (o,) = self.activate([see("o", c)], ("o",)) if "o" in z else (one,)
         h = (c if self.variant == "NOAF" else self.activation(c)) * o
         return (h, c, i, f, o) if self.variant == "FGR" else (h, c)

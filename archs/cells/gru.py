@@ -93,10 +93,11 @@ class GRUCell(Cell):
         if self.reset_after:
             u = self.recurrent_product(h, self.recurrent_kernel)
             u_z, u_r, u_h = ops.split(u if self.bias is None else self.shift(u, self.bias[1]), 3, axis=-1)
-            u_h = u_h * self.recurrent_activation(x_r + u_r)
+            (r,) = self.activate(x_r + u_r, ("r",))
+            u_h = r * u_h
         else:
             u_z, u_r = ops.split(self.recurrent_product(h, self.recurrent_kernel[:, : 2 * n]), 2, axis=-1)
-            r = self.recurrent_activation(x_r + u_r)
+            (r,) = self.activate(x_r + u_r, ("r",))
             u_h = self.recurrent_product(r * h, self.recurrent_kernel[:, 2 * n :])
         z, candidate = self.activate([x_z + u_z, x_h + u_h], ("z", "h"))
         h = z * h + (1 - z) * candidate

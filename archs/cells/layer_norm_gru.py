@@ -123,7 +123,7 @@ class LayerNormGRUCell(Cell):
         u_zr, u_h = (self.shift(self.product(a, gamma), beta) for a, gamma, beta in gains)
         u_z, u_r = ops.split(u_zr, 2, axis=-1)
         x_z, x_r, x_h = ops.split(x, 3, axis=-1)
-        r = self.recurrent_activation(x_r + u_r)
+        (r,) = self.activate(x_r + u_r, ("r",))
         z, candidate = self.activate([x_z + u_z, x_h + r * u_h], ("z", "h"))
         h = (1 - z) * h + z * candidate
         return (h,)

@@ -78,7 +78,7 @@ class MGUCell(Cell):
         (h,) = states
         x_f, x_h = ops.split(x, 2, axis=-1)
         u_f, u_h = ops.split(self.recurrent_kernel, 2, axis=-1)
-        f = self.recurrent_activation(x_f + self.recurrent_product(h, u_f))
-        candidate = self.propose(x_h + self.recurrent_product(f * h, u_h))
+        (f,) = self.activate(x_f + self.recurrent_product(h, u_f), ("f",))
+        (candidate,) = self.activate(x_h + self.recurrent_product(f * h, u_h), ("h",))
         h = (1 - f) * h + f * candidate
         return (h,)

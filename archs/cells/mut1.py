@@ -84,7 +84,7 @@ class MUT1Cell(Cell):
         (h,) = states
         x_z, x_r, x_h = ops.split(x, 3, axis=-1)
         u_r, u_h = ops.split(self.recurrent_kernel, 2, axis=-1)
-        r = self.recurrent_activation(x_r + self.recurrent_product(h, u_r))
+        (r,) = self.activate(x_r + self.recurrent_product(h, u_r), ("r",))
         z, candidate = self.activate([x_z, x_h + self.recurrent_product(r * h, u_h)], ("z", "h"))
         h = z * candidate + (1 - z) * h
         return (h,)

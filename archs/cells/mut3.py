@@ -79,7 +79,7 @@ class MUT3Cell(Cell):
         (h,) = states
         x_z, x_r, x_h = ops.split(x, 3, axis=-1)
         u_z, u_r, u_h = ops.split(self.recurrent_kernel, 3, axis=-1)
-        r = self.recurrent_activation(x_r + self.recurrent_product(h, u_r))
+        (r,) = self.activate(x_r + self.recurrent_product(h, u_r), ("r",))
         z = x_z + self.recurrent_product(self.activation(h), u_z)
         z, candidate = self.activate([z, x_h + self.recurrent_product(r * h, u_h)], ("z", "h"))
         h = z * candidate + (1 - z) * h

@@ -103,6 +103,6 @@ class PeepholeLSTMCell(Cell):
         z_i, z_f, z_g, z_o = ops.split(x + self.recurrent_product(h, self.recurrent_kernel), 4, axis=-1)
         i, f, g = self.activate([self.peep(z_i, c, p_i), self.peep(z_f, c, p_f), z_g], ("i", "f", "g"))
         c = f * c + i * g
-        o = self.recurrent_activation(self.peep(z_o, c, p_o))
+        (o,) = self.activate([self.peep(z_o, c, p_o)], ("o",))
         h = o * self.output_activation(c)
         return h, c

@@ -153,7 +153,7 @@ class PhasedLSTMCell(Cell):
         z_i, z_f, z_g, z_o = ops.split(x + self.recurrent_product(h, self.recurrent_kernel), 4, axis=-1)
         i, f, g = self.activate([self.peep(z_i, c, p_i), self.peep(z_f, c, p_f), z_g], ("i", "f", "g"))
         proposed = f * c + i * g
-        o = self.recurrent_activation(self.peep(z_o, proposed, p_o))
+        (o,) = self.activate([self.peep(z_o, proposed, p_o)], ("o",))
         c = k * proposed + (1 - k) * c
         h = k * o * self.activation(proposed) + (1 - k) * h
         return (h, c) if self.timestamps else (h, c, t + 1)

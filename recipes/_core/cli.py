@@ -88,7 +88,7 @@ class _Parser(argparse.ArgumentParser):
         raise RecipeError(f"{message}\n{self.format_usage().rstrip()}")
 
 
-def _parser():
+def parser():
     parser = _Parser(prog="python -m recipes", description="Train, evaluate, export and ask the models of the catalog.")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
@@ -129,7 +129,7 @@ def main(argv=None):
         argv = sys.argv[1:] if argv is None else argv
         if argv and not argv[0].startswith("-") and argv[0] not in COMMANDS:
             raise RecipeError(f"Expected a command, received {argv[0]!r}. {nearest(argv[0], COMMANDS)}")
-        arguments, settings = _parser().parse_known_args(argv)
+        arguments, settings = parser().parse_known_args(argv)
         if settings and arguments.command != "train":
             raise RecipeError(f"Expected no further arguments, received {' '.join(settings)}.")
         arguments.settings = settings

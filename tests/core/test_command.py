@@ -19,6 +19,14 @@ def test_table_lists_every_entry(capsys):
     (lstm,) = [line for line in lines if line.startswith("lstm ")]
     assert "131,584" in lstm  # 4 * 128 * (128 + 128 + 1)
     assert "i f g o" in lstm
+    assert " fused " in lstm
+    loops = {
+        name: [loop for loop in ("fused", "parallel scan", "autodiff") if f" {loop} " in line]
+        for name, line in zip(first_words, lines, strict=True)
+        if name in archs.list_cells()
+    }
+    assert {name for name, found in loops.items() if found == ["parallel scan"]} == {"min_gru", "min_lstm"}
+    assert not [name for name, found in loops.items() if "autodiff" in found]
 
 
 def test_table_takes_a_pattern(capsys):
@@ -37,7 +45,7 @@ def test_readme_has_the_tables_of_the_catalog():
 def test_markdown_of_a_pattern(capsys):
     assert command.main(["--markdown", "gru"]) == 0
     head, rule, row = capsys.readouterr().out.splitlines()
-    assert head.count("|") == rule.count("|") == row.count("|") == 8
+    assert head.count("|") == rule.count("|") == row.count("|") == 9
     assert "[Cho et al. 2014](https://arxiv.org/abs/1406.1078)" in row
 
 

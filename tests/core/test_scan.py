@@ -6,6 +6,7 @@ import pytest
 import tensorflow as tf
 
 import archs
+from archs._core.recurrent import loop_of
 from tests import test_catalog
 
 SOME = ["lstm", "gru", "depth_gated_lstm", "slstm", "indrnn"]
@@ -117,6 +118,8 @@ def test_a_kernel_that_differs_between_steps_is_left_to_autodiff():
             return (keras.ops.tanh(x + self.recurrent_product(h, kernel)),)
 
     cell = Fast(6, dtype="float64")
+    cell.build((None, 4))
+    assert loop_of(cell) == "autodiff"
     layers = [
         archs.Recurrent(cell, return_sequences=True),
         keras.layers.RNN(cell, return_sequences=True, dtype="float64"),
