@@ -196,6 +196,9 @@ class _Loop:
             gates_t = [y[tf.maximum(t - 1, 0)] for y in gates]
             return t - 1, gates_t, by_old, sums, by_small, by_xs, inputs, by_zs
 
+        arrays = {i: tf.TensorArray(z.dtype, time) for i, z in outcomes.items()}
+        if same is not None:
+            arrays[same] = arrays[same].unstack(x)  # saves XLA the zeros that an array starts with, and their memory
         loop = (
             time - 1,
             [y[time - 1] for y in gates],
@@ -204,7 +207,7 @@ class _Loop:
             {i: tf.zeros(tf.shape(by), wide) for i, by in by_outcomes.items() if i not in outcomes},
             tf.TensorArray(x.dtype, time if same is None else 0),
             {i: tf.TensorArray(entering[i].dtype, time) for i, k in entered.items() if k is None},
-            {i: tf.TensorArray(z.dtype, time) for i, z in outcomes.items()},
+            arrays,
         )
         _, _, by_states, sums, by_small, by_xs, inputs, by_zs = tf.while_loop(
             lambda t, *_: t >= 0, body, loop, maximum_iterations=time
