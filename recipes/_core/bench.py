@@ -63,8 +63,7 @@ class Worker:
         return json.loads(line) if line else {"error": f"its process ended with {self.process.wait()}"}
 
     def stop(self):
-        self.process.stdin.close()
-        self.process.wait()
+        self.process.communicate()
 
 
 class Run:
@@ -78,7 +77,9 @@ class Run:
 
     def __exit__(self, *error):
         for worker in self.workers.values():
-            worker.process.kill() if error[0] else worker.stop()
+            if error[0]:
+                worker.process.kill()
+            worker.stop()
 
     def worker(self, library):
         if library not in self.workers:

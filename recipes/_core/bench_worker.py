@@ -207,7 +207,7 @@ class Flax:
 
     def _streaming(self, nnx, made, x):
         step = nnx.jit(lambda cell, state, x: cell(state, x)[0])
-        first = made.initialize_carry(x.shape)
+        first = made.initialize_carry(x.shape, nnx.Rngs(0))
 
         def run():
             state = first
