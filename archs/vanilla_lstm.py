@@ -3,7 +3,7 @@
 import keras
 
 from archs._core import checks
-from archs._core.lengths import CutToLengths
+from archs._core.inputs import sequence_inputs
 from archs._core.recurrent import Recurrent
 from archs._core.registry import arch, make_cell
 
@@ -59,7 +59,6 @@ def vanilla_lstm(
     >>> model(keras.ops.ones((3, 5, 4))).shape
     TensorShape([3, 2])
     """
-    features = checks.positive_integer("features", features)
     outputs = checks.positive_integer("outputs", outputs)
     units = checks.positive_integer("units", units)
     given = {
@@ -71,11 +70,7 @@ def vanilla_lstm(
         make_cell(cell, units, **{name: value for name, value in given.items() if value}), name="recurrent"
     )
 
-    sequences = keras.Input((None, features), name="inputs")
-    inputs, mask = sequences, None
-    if lengths:
-        inputs = {"inputs": sequences, "lengths": keras.Input((), name="lengths", dtype="int32")}
-        sequences, mask = CutToLengths(dtype=layer.dtype_policy.name, name="cut")(sequences, inputs["lengths"])
+    inputs, sequences, mask, _ = sequence_inputs(features, lengths=lengths, dtype=layer.dtype_policy.name)
     last = layer(sequences, mask=mask)
     # A loss or a client wants no half types: the answer has the dtype of the weights.
     answer = keras.layers.Dense(outputs, activation=activation, dtype=layer.variable_dtype, name="outputs")(last)

@@ -12,7 +12,7 @@ class CutToLengths(keras.layers.Layer):
     reach the gradients.
 
     Call arguments:
-        sequences: float tensor (batch, time, features).
+        sequences: float tensor (batch, time, ...).
         lengths: int tensor (batch,).
 
     Returns:
@@ -21,7 +21,8 @@ class CutToLengths(keras.layers.Layer):
 
     def call(self, sequences, lengths):
         mask = ops.arange(ops.shape(sequences)[1]) < ops.cast(lengths, "int32")[:, None]
-        return ops.where(mask[..., None], sequences, 0), mask
+        cut = ops.reshape(mask, (*ops.shape(mask), *[1] * (len(sequences.shape) - 2)))
+        return ops.where(cut, sequences, 0), mask
 
     def compute_output_spec(self, sequences, lengths):
         cut = keras.KerasTensor(sequences.shape, dtype=self.compute_dtype)

@@ -1,5 +1,6 @@
 """The sLSTM of xLSTM: exponential gates and a normaliser."""
 
+import keras
 from keras import ops
 
 from archs._core import checks
@@ -76,6 +77,7 @@ class SLSTMCell(Cell):
     one_memory = ("c", "n", "m")
     keeping = ("f",)
     writing = ("i",)
+    recurrent_activation = staticmethod(keras.activations.sigmoid)  # of o; i and f have their own
 
     def __init__(self, units, *, num_heads=1, exponential_forget=False, unit_forget_bias=True, **kwargs):
         super().__init__(units, **kwargs)
@@ -99,9 +101,10 @@ class SLSTMCell(Cell):
         powers = ops.concatenate([i, f + m], axis=-1)
         m = ops.maximum(*ops.split(powers, 2, axis=-1))
         i, f = ops.split(ops.exp(powers - ops.tile(m, (1, 2))), 2, axis=-1)
-        c = f * c + i * self.propose(z)
+        z, o = self.activate([z, o], ("z", "o"))
+        c = f * c + i * z
         n = f * n + i
-        h = ops.sigmoid(o) * c / ops.where(n == 0, 1, n)
+        h = o * c / ops.where(n == 0, 1, n)
         return h, c, n, m
 
     def get_initial_state(self, batch_size):

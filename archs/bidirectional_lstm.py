@@ -1,0 +1,85 @@
+"""Stacked bidirectional layers: an answer for each time step, or one for the sequence."""
+
+import keras
+
+from archs._core import checks
+from archs._core.inputs import sequence_inputs
+from archs._core.registry import arch
+from archs._core.stack import make_cells, run_cells
+
+
+@arch(paper="Schuster & Paliwal 1997; Graves & Schmidhuber 2005", url="https://doi.org/10.1109/78.650093", year=1997)
+def bidirectional_lstm(
+    features,
+    units,
+    outputs,
+    *,
+    cell="lstm",
+    vocabulary=None,
+    return_sequences=True,
+    merge_mode="concat",
+    activation=None,
+    dropout=0.0,
+    recurrent_dropout=0.0,
+    lengths=False,
+    dtype=None,
+    name="bidirectional_lstm",
+):
+    """Layers that each read the sequence forwards and backwards, dropout between them, a dense layer above.
+
+        inputs (batch, time, features) -> Bidirectional(Recurrent) -> ... -> Dense -> (batch, time, outputs)
+        or, without `return_sequences`,                                            -> (batch, outputs)
+
+    M. Schuster, K. K. Paliwal, "Bidirectional Recurrent Neural Networks", IEEE Transactions on Signal Processing
+    45(11), 1997; with LSTM: A. Graves, J. Schmidhuber, "Framewise Phoneme Classification with Bidirectional LSTM and
+    Other Neural Network Architectures", Neural Networks 18(5-6), 2005.
+
+    Masks: a mask that arrives with the inputs, or that `lengths` makes, ends each row at its own last time step, where
+    the way back begins; what stands behind it changes no answer before it. With `return_sequences` the output carries
+    the mask, so that losses and metrics of Keras leave out what is behind.
+
+    Args:
+        features: size of one time step; with `vocabulary`, of a token's embedding.
+        units: sizes of the layers in each direction, lowest first, or one integer for each cell of the list `cell`.
+        outputs: size of an answer, for instance the number of tags.
+        cell: a catalog name, a cell class, or a function `units -> cell`; or a list of them, one per layer.
+        vocabulary: None, or the number of tokens; the inputs are then ints below it, (batch, time).
+        return_sequences: whether there is an answer for each time step, or one: from where the two ways end.
+        merge_mode: how the two directions of a layer are joined: `"concat"`, `"sum"`, `"mul"` or `"ave"`.
+        activation: of the dense layer. Default None: logits.
+        dropout: rate in [0, 1) on what goes into each layer and out of the last, a fresh mask in each time step.
+        recurrent_dropout: rate in [0, 1) on the recurrent products of the cells, see `archs.Cell`.
+        lengths: whether the model takes the lengths of its sequences as a second input.
+        dtype: dtype policy of the model. Default: Keras' global one.
+        name: of the model.
+
+    Returns:
+        A `keras.Model`. Its input is a float tensor (batch, time, features) or an int tensor (batch, time), any time;
+        with `lengths`, a dict of `inputs`, that tensor, and `lengths`, an int tensor (batch,). Its output is a tensor
+        (batch, time, outputs) or (batch, outputs), of float32 also under a mixed policy.
+
+    Raises:
+        ValueError: an argument is out of its range, or `cell` is none of the three.
+
+    Example:
+
+    >>> import keras, archs
+    >>> model = archs.bidirectional_lstm(features=4, units=[6, 6], outputs=2)
+    >>> model(keras.ops.ones((3, 5, 4))).shape
+    TensorShape([3, 5, 2])
+    """
+    outputs = checks.positive_integer("outputs", outputs)
+    dropout = checks.rate("dropout", dropout)
+    recurrent_dropout = checks.rate("recurrent_dropout", recurrent_dropout)
+    checks.one_of("merge_mode", merge_mode, ("concat", "sum", "mul", "ave"))
+    cells = make_cells(cell, units, recurrent_dropout=recurrent_dropout, dtype=dtype)
+    policy = cells[0].dtype_policy.name
+    inputs, sequences, mask, _ = sequence_inputs(features, lengths=lengths, dtype=policy, vocabulary=vocabulary)
+
+    def wrap(layer, number):
+        return keras.layers.Bidirectional(layer, merge_mode=merge_mode, dtype=policy, name=f"bidirectional_{number}")
+
+    sequences = run_cells(cells, sequences, mask=mask, return_sequences=return_sequences, dropout=dropout, wrap=wrap)
+    # A loss or a client wants no half types: the answer has the dtype of the weights.
+    dense = keras.layers.Dense(outputs, activation=activation, dtype=cells[0].variable_dtype, name="outputs")
+    return keras.Model(inputs, dense(sequences), name=name)

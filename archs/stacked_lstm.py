@@ -1,0 +1,102 @@
+"""Recurrent layers on top of each other: one answer for a sequence, or one for each of its time steps."""
+
+import keras
+
+from archs._core import checks
+from archs._core.inputs import sequence_inputs
+from archs._core.registry import arch
+from archs._core.stack import make_cells, run_cells
+
+
+@arch(paper="Graves et al. 2013; Zaremba et al. 2014", url="https://arxiv.org/abs/1409.2329", year=2013)
+def stacked_lstm(
+    features,
+    units,
+    outputs,
+    *,
+    cell="lstm",
+    vocabulary=None,
+    tied=False,
+    return_sequences=False,
+    activation=None,
+    dropout=0.0,
+    recurrent_dropout=0.0,
+    residual=False,
+    lengths=False,
+    dtype=None,
+    name="stacked_lstm",
+):
+    """Recurrent layers of any sizes on top of each other, dropout between them, a dense layer above.
+
+        inputs (batch, time, features) -> Recurrent -> ... -> Recurrent -> Dense -> (batch, outputs)
+        or, with `return_sequences`,                                            -> (batch, time, outputs)
+
+    A. Graves, A. Mohamed, G. Hinton, "Speech Recognition with Deep Recurrent Neural Networks", ICASSP 2013 (the
+    stack); W. Zaremba, I. Sutskever, O. Vinyals, "Recurrent Neural Network Regularization", 2014 (the dropout); tied
+    embedding and outputs: O. Press, L. Wolf, "Using the Output Embedding to Improve Language Models", EACL 2017.
+
+    Masks: a mask that arrives with the inputs, or that `lengths` makes, ends each row at its own last time step; what
+    stands behind it changes no answer before it. With `return_sequences` the output carries the mask, so that losses
+    and metrics of Keras leave out what is behind.
+
+    Args:
+        features: size of one time step; with `vocabulary`, of a token's embedding.
+        units: sizes of the layers, lowest first, or one integer for each cell of the list `cell`.
+        outputs: size of the answer, for instance the number of classes.
+        cell: a catalog name, a cell class, or a function `units -> cell`; or a list of them, one per layer.
+        vocabulary: None, or the number of tokens; the inputs are then ints below it, (batch, time).
+        tied: whether the outputs are products with the embedding's own vectors, plus no bias; needs a `vocabulary`
+            equal to `outputs`, and `features` equal to the size of the last layer.
+        return_sequences: whether there is an answer for each time step, or one at the end.
+        activation: of the dense layer. Default None: logits.
+        dropout: rate in [0, 1) on what goes into each layer and out of the last, a fresh mask in each time step;
+            never on the recurrent connections.
+        recurrent_dropout: rate in [0, 1) on the recurrent products of the cells, see `archs.Cell`.
+        residual: whether each layer but the lowest adds its input to its output; needs layers of equal output size.
+        lengths: whether the model takes the lengths of its sequences as a second input.
+        dtype: dtype policy of the model. Default: Keras' global one.
+        name: of the model.
+
+    Returns:
+        A `keras.Model`. Its input is a float tensor (batch, time, features) or an int tensor (batch, time), any time;
+        with `lengths`, a dict of `inputs`, that tensor, and `lengths`, an int tensor (batch,). Its output is a tensor
+        (batch, outputs) or (batch, time, outputs), of float32 also under a mixed policy.
+
+    Raises:
+        ValueError: an argument is out of its range, sizes do not fit, or `cell` is none of the three.
+
+    Example:
+
+    >>> import keras, archs
+    >>> model = archs.stacked_lstm(features=4, units=[6, 5], outputs=2, cell=["lstm", "gru"], return_sequences=True)
+    >>> model(keras.ops.ones((3, 5, 4))).shape
+    TensorShape([3, 5, 2])
+    """
+    outputs = checks.positive_integer("outputs", outputs)
+    dropout = checks.rate("dropout", dropout)
+    recurrent_dropout = checks.rate("recurrent_dropout", recurrent_dropout)
+    cells = make_cells(cell, units, recurrent_dropout=recurrent_dropout, dtype=dtype)
+    sizes = [c.output_size for c in cells]
+    if residual and len(set(sizes)) > 1:
+        raise ValueError(f"Expected layers of equal output size with `residual=True`, received {sizes}.")
+    if tied and (vocabulary != outputs or features != sizes[-1] or activation is not None):
+        raise ValueError(
+            "Expected `tied=True` with `vocabulary` equal to `outputs`, `features` equal to the last layer's size and "
+            f"no `activation`, received {vocabulary}, {outputs}, {features}, {sizes[-1]} and {activation!r}."
+        )
+    policy = cells[0].dtype_policy.name
+    inputs, sequences, mask, embedding = sequence_inputs(
+        features, lengths=lengths, dtype=policy, vocabulary=vocabulary, tied=tied
+    )
+    sequences = run_cells(
+        cells, sequences, mask=mask, return_sequences=return_sequences, dropout=dropout, residual=residual
+    )
+    # A loss or a client wants no half types: the answer has the dtype of the weights.
+    variable_dtype = cells[0].variable_dtype
+    if tied:
+        answer = keras.layers.Activation("linear", dtype=variable_dtype, name="outputs")(
+            embedding(sequences, reverse=True)
+        )
+    else:
+        answer = keras.layers.Dense(outputs, activation=activation, dtype=variable_dtype, name="outputs")(sequences)
+    return keras.Model(inputs, answer, name=name)

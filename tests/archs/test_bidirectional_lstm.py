@@ -1,0 +1,48 @@
+"""What the two directions see, and how they are joined."""
+
+import numpy as np
+import pytest
+
+import archs
+
+X = np.random.default_rng(0).normal(size=(3, 5, 4)).astype("float32")
+LENGTHS = np.array([5, 2, 3])
+
+
+@pytest.mark.parametrize("cell", ["lstm", "gru", "clockwork_rnn"])
+def test_each_step_sees_the_whole_sequence_and_nothing_behind_it(cell):
+    model = archs.bidirectional_lstm(4, 6, 2, cell=cell, lengths=True)
+    before = np.asarray(model({"inputs": X, "lengths": LENGTHS}))
+    for changed in range(5):
+        x = X.copy()
+        x[:, changed] += 1
+        moved = np.abs(np.asarray(model({"inputs": x, "lengths": LENGTHS})) - before).max(-1)
+        for row, length in enumerate(LENGTHS):
+            assert np.all(moved[row, :length] > 0) == (changed < length)
+            assert np.any(moved[row, :length] > 0) == (changed < length)
+
+
+def test_one_answer_is_where_both_ways_end():
+    model = archs.bidirectional_lstm(4, [6, 5], 2, return_sequences=False, lengths=True)
+    assert model({"inputs": X, "lengths": LENGTHS}).shape == (3, 2)
+    alone = [model({"inputs": X[i : i + 1, :n], "lengths": LENGTHS[i : i + 1]})[0] for i, n in enumerate(LENGTHS)]
+    np.testing.assert_allclose(model({"inputs": X, "lengths": LENGTHS}), alone, atol=1e-6)
+
+
+@pytest.mark.parametrize(("merge_mode", "size"), [("concat", 12), ("sum", 6), ("mul", 6), ("ave", 6)])
+def test_directions_are_joined(merge_mode, size):
+    model = archs.bidirectional_lstm(4, [6, 6], 2, merge_mode=merge_mode)
+    assert model.get_layer("bidirectional_1").output.shape == (None, None, size)
+    assert model(X).shape == (3, 5, 2)
+
+
+def test_words_in():
+    model = archs.bidirectional_lstm(4, 6, 2, vocabulary=9)
+    assert model(np.zeros((3, 5), "int32")).shape == (3, 5, 2)
+
+
+def test_refuses_another_way_to_join():
+    with pytest.raises(
+        ValueError, match="Expected `merge_mode` to be one of 'concat', 'sum', 'mul', 'ave', received None"
+    ):
+        archs.bidirectional_lstm(4, 6, 2, merge_mode=None)
