@@ -45,7 +45,7 @@ def cnn_lstm(
         units: sizes of the recurrent layers, lowest first, or one integer for each cell of the list `cell`.
         outputs: size of the answer, for instance the number of classes.
         cell: a catalog name, a cell class, or a function `units -> cell`; or a list of them, one per layer.
-        filters: number of filters of each convolution, lowest first.
+        filters: number of filters of each convolution, lowest first, or of the only one.
         kernel_size: of each convolution.
         strides: of each convolution: along time for signals, over the picture for frames, whose time stays as it is.
         return_sequences: whether there is an answer for each time step that the recurrent layers see, or one.
@@ -72,6 +72,7 @@ def cnn_lstm(
     TensorShape([3, 2])
     """
     outputs = checks.positive_integer("outputs", outputs)
+    filters = filters if isinstance(filters, (tuple, list)) else [filters]
     filters = [checks.positive_integer("filters", n) for n in filters]
     kernel_size = checks.positive_integer("kernel_size", kernel_size)
     strides = checks.positive_integer("strides", strides)
@@ -79,7 +80,7 @@ def cnn_lstm(
     recurrent_dropout = checks.rate("recurrent_dropout", recurrent_dropout)
     cells = make_cells(cell, units, recurrent_dropout=recurrent_dropout, dtype=dtype)
     policy = cells[0].dtype_policy.name
-    inputs, sequences, mask, _ = sequence_inputs(features, lengths=lengths, dtype=policy)
+    inputs, sequences, mask, _ = sequence_inputs(features, lengths=lengths, dtype=policy, frames=True)
     given = {"kernel_size": kernel_size, "strides": strides, "activation": "relu", "dtype": policy}
     if len(sequences.shape) == 5:
         layers = [keras.layers.Conv2D(n, padding="same", **given) for n in filters]

@@ -76,7 +76,7 @@ def stacked_lstm(
     dropout = checks.rate("dropout", dropout)
     recurrent_dropout = checks.rate("recurrent_dropout", recurrent_dropout)
     cells = make_cells(cell, units, recurrent_dropout=recurrent_dropout, dtype=dtype)
-    sizes = [c.output_size for c in cells]
+    sizes = [getattr(c, "output_size", c.state_size) for c in cells]
     if residual and len(set(sizes)) > 1:
         raise ValueError(f"Expected layers of equal output size with `residual=True`, received {sizes}.")
     if tied and (vocabulary != outputs or features != sizes[-1] or activation is not None):

@@ -43,6 +43,7 @@ class Cell(keras.layers.SimpleRNNCell):
         state_size: list of the sizes of the states.
         product_sizes: list of the sizes of what enters recurrent products, one per site of `recurrent_product`.
         inner_sizes: list of the sizes of the inputs of a cell's inner layers, for `drop_input`.
+        held_masks: None, or the two dropout masks that a time loop holds on to until the gradient is through.
 
     Args:
         units: positive integer, the size of the output.
@@ -120,6 +121,7 @@ class Cell(keras.layers.SimpleRNNCell):
         self.product, self.squash = multiply, scaled_tanh
         self._training = False
         self._draws_masks = True
+        self.held_masks = None
 
     def get_config(self):
         config = super().get_config()
@@ -283,8 +285,8 @@ class Cell(keras.layers.SimpleRNNCell):
 
         Args:
             a: float tensor (batch, n).
-            kernel: (n, m); (n,) where no unit sees another; (heads, n // heads, m) where no head sees another, for a
-                product of shape (batch, heads, m).
+            kernel: made of weights alone, the same in each step: (n, m); (n,) where no unit sees another;
+                (heads, n // heads, m) where no head sees another, for a product of shape (batch, heads, m).
             site: which of `product_sizes` `a` has; each has its own mask.
         """
         return self.product(self.drop_recurrent(a, site), kernel)
@@ -367,12 +369,16 @@ class Cell(keras.layers.SimpleRNNCell):
     # they made; a mask made within the loop would be another in each step.
 
     def get_dropout_mask(self, step_input):
+        if self.held_masks:
+            return self.held_masks[0]
         if not self._draws_masks or self.dropout_method != "gal":
             return None
         sizes = [self.input_spec.axes[-1], *self.inner_sizes]
         return super().get_dropout_mask(ops.ones((ops.shape(step_input)[0], sum(sizes)), self.compute_dtype))
 
     def get_recurrent_dropout_mask(self, step_input):
+        if self.held_masks:
+            return self.held_masks[1]
         if not self._draws_masks or self.dropout_method != "gal":
             return None
         ones = ops.ones((ops.shape(step_input)[0], sum(self.product_sizes)), self.compute_dtype)

@@ -18,21 +18,22 @@ class TiedEmbedding(keras.layers.ReversibleEmbedding):
         return mask
 
 
-def sequence_inputs(features, *, lengths, dtype, vocabulary=None, tied=False):
+def sequence_inputs(features, *, lengths, dtype, vocabulary=None, tied=False, frames=False):
     """What a functional model over sequences starts from.
 
     Args:
-        features: the size of one time step, an integer or, of frames, a tuple; with `vocabulary`, of an embedding.
+        features: the size of one time step, an integer; with `vocabulary`, of an embedding.
         lengths: whether the model takes the lengths of its sequences as a second input.
         dtype: dtype policy of the layers.
         vocabulary: None, or the number of tokens; the inputs are then ints below it.
         tied: whether the embedding is also to serve, turned round, as the output layer.
+        frames: whether `features` may also be (height, width, channels).
 
     Returns:
         The model's inputs (a tensor, or with `lengths` a dict of `inputs` and `lengths`), the sequences
         (batch, time, ...), their mask or None, and the embedding layer or None.
     """
-    shape = features if isinstance(features, (tuple, list)) else [features]
+    shape = features if frames and isinstance(features, (tuple, list)) and len(features) == 3 else [features]
     shape = [checks.positive_integer("features", size) for size in shape]
     embedding = None
     if vocabulary is None:

@@ -1,4 +1,4 @@
-"""The fused time loop of TensorFlow: a cell's recurrence with its large matrix products taken out of the loop.
+"""The fused time loop of TensorFlow: a cell's recurrence with the products of its weights' gradients out of the loop.
 
 Autodiff of a time loop adds every recurrent product's weight gradient to an accumulator in each step. Here the loop
 keeps what goes into a product and what comes out of it, and the gates; on the way back it takes these as given,
@@ -36,15 +36,16 @@ class _Loop:
         self.cell, self.mask, self.keep_outputs = cell, mask, keep_outputs
         self.layer = _Step(cell, training, add_bias)
         self.is_fused = True
+        self.masks = None
 
     def step(self, weights, x, states, mask, product, squash=scaled_tanh):
         """The new states, with `product(a, kernel)` for every recurrent product and `squash` for gates."""
-        self.cell.product, self.cell.squash = product, squash
+        self.cell.product, self.cell.squash, self.cell.held_masks = product, squash, self.masks
         try:
             with keras.StatelessScope(zip(self.cell.variables, weights, strict=True)):
                 new = self.layer(x, list(states))
         finally:
-            self.cell.product, self.cell.squash = multiply, scaled_tanh
+            self.cell.product, self.cell.squash, self.cell.held_masks = multiply, scaled_tanh, None
         if mask is None:
             return list(new)
         return [tf.where(mask[:, None], a, b) for a, b in zip(new, states, strict=True)]
@@ -74,7 +75,7 @@ class _Loop:
         return len(calls)
 
     def kernels_are_weights(self, weights, x, states):
-        """Whether the kernels are the same in each step."""
+        """Whether no gradient leads from the kernels to what differs between steps."""
         with tf.GradientTape() as tape:
             places = _floats([x, *states])
             tape.watch(places)
@@ -273,6 +274,8 @@ def fused_loop(cell, x, states, mask, training, keep_outputs, add_bias=False):
     loop = _Loop(cell, mask, training, keep_outputs, add_bias)
     weights = [tf.convert_to_tensor(v) for v in cell.variables]
     states = [tf.convert_to_tensor(s) for s in states]
+    # A gradient is taken when the sequence layer has long forgotten its masks.
+    loop.masks = cell.get_dropout_mask(states[0]), cell.get_recurrent_dropout_mask(states[0])
     count = len(states)
 
     def unpacked(tensors):

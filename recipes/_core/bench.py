@@ -82,7 +82,7 @@ class Run:
             worker.stop()
 
     def worker(self, library):
-        if library not in self.workers:
+        if library not in self.workers or self.workers[library].process.poll() is not None:
             self.workers[library] = Worker(library, self.options.threads, self.options.device)
         return self.workers[library]
 
@@ -122,10 +122,12 @@ class Run:
         times = {mode: [] for mode in running}
         for _ in range(self.options.rounds):
             for mode, (worker, key, _) in running.items():
-                times[mode].append(worker.ask("run", key=key).get("ms", float("nan")))
+                answer = worker.ask("run", key=key)
+                times[mode].append(answer.get("ms"))
+                opened[mode][2].update({"error": answer["error"]} if "error" in answer else {})
         for worker, key, _ in running.values():
             worker.ask("close", key=key)
-        medians = {mode: statistics.median(values) for mode, values in times.items()}
+        medians = {mode: statistics.median(values) for mode, values in times.items() if None not in values}
 
         def better(name, of):
             modes = [mode for mode in medians if mode[:2] == (name, of)]
@@ -135,8 +137,8 @@ class Run:
             return medians.get(better(name, of))
 
         rows = []
-        ours = opened["archs", cell, True][2]
-        lstm = opened["archs", "lstm", True][2]
+        ours, lstm = (opened["archs", of, True][2] | opened["archs", of, False][2] for of in (cell, "lstm"))
+        product = ms("matrix product", "lstm")
         for name, _ in wanted:
             row = {"implementation": name, "cell": cell, "phase": phase, "size": size}
             mode = better(name, cell)
@@ -154,13 +156,13 @@ class Run:
                 "to_plain": _ratio(medians[mode], ms("keras.layers.RNN", cell)),
                 "to_torch": _ratio(medians[mode], ms("torch", cell if cell == "gru" else "lstm")),
             }
-            if phase != "step" and "weights" in ours:
+            if phase != "step" and product and "weights" in ours and "weights" in lstm:
                 share = ours["weights"] / lstm["weights"]
-                floor = ms("matrix product", "lstm") * share * (3 if phase == "train" else 1)
+                floor = product * share * (3 if phase == "train" else 1)
                 row |= {
                     "floor_ms": floor,
                     "to_floor": _ratio(medians[mode], floor),
-                    "to_lstm_per_operation": _ratio(medians[mode], ms("archs", "lstm") * share),
+                    "to_lstm_per_operation": _ratio(medians[mode] / share, ms("archs", "lstm")),
                 }
             if name == "archs" and "gated" in ours:
                 row |= {"gated": ours["gated"], "graph_nodes": opened[mode][2]["graph_nodes"]}
@@ -185,14 +187,18 @@ class Run:
                 size = list(GROWTH)
                 size[position] *= 2**doubling
                 worker = self.worker("tensorflow")
-                answer = worker.ask("open", key=axis, subject=self.subject("archs", cell, size, "train", True))
-                if "error" in answer:
-                    yield {"cell": cell, "axis": axis, "size": size, **answer}
-                    continue
-                times = [worker.ask("run", key=axis)["ms"] for _ in range(self.options.rounds)]
-                worker.ask("close", key=axis)
-                row = {"cell": cell, "axis": axis, "size": size, "ms": statistics.median(times), "best_ms": min(times)}
-                row |= {key: answer[key] for key in ("compile_s", "graph_nodes")}
+                answers = [worker.ask("open", key=axis, subject=self.subject("archs", cell, size, "train", True))]
+                answers += [
+                    worker.ask("run", key=axis) for _ in range(self.options.rounds) if "error" not in answers[0]
+                ]
+                row = {"cell": cell, "axis": axis, "size": size}
+                if errors := [answer["error"] for answer in answers if "error" in answer]:
+                    row["error"] = errors[0]
+                else:
+                    worker.ask("close", key=axis)
+                    times = [answer["ms"] for answer in answers[1:]]
+                    row |= {"ms": statistics.median(times), "best_ms": min(times)}
+                    row |= {key: answers[0][key] for key in ("compile_s", "graph_nodes")}
                 self.rows.append(row)
                 yield row
 
@@ -222,12 +228,19 @@ def add_arguments(command):
     command.add_argument("patterns", nargs="*", default=["*"], help="of names of cells, such as 'lstm' 'mut*'")
     command.add_argument("--size", action="append", type=_size, metavar="B,T,D,U", help=f"default: {_default_sizes()}")
     command.add_argument("--phase", action="append", choices=PHASES, help="default: train and inference")
-    command.add_argument("--dtype", choices=["float32", "bfloat16", "float16"], default="float32")
+    command.add_argument(
+        "--dtype",
+        choices=["float32", "bfloat16", "float16"],
+        default="float32",
+        help="in halves: ours and Keras' with weights of float32, torch's and Flax's without; ONNX Runtime has none",
+    )
     command.add_argument("--rounds", type=_positive, default=9, help="timed runs of each subject, at least 2")
     command.add_argument("--threads", type=_positive, default=_cores(), help="of each process; default: all cores")
     command.add_argument("--device", choices=["auto", "cpu"], default="auto", help="auto: a GPU if there is one")
     command.add_argument("--no-memory", dest="memory", action="store_false", help="leave the peak memory out")
-    command.add_argument("--growth", action="store_true", help="double time, batch and units one at a time instead")
+    command.add_argument(
+        "--growth", action="store_true", help="double time, batch and units of 32,50,128,128 one at a time instead"
+    )
     command.add_argument("--json", type=pathlib.Path, metavar="FILE", help="write all figures there, too")
 
 
@@ -274,7 +287,7 @@ _LEGEND = f"""
 ms: median, and the distance of the quartiles (of {bench_worker.STEPS} streaming steps). mode: the faster, XLA or graph.
 Ratios, smaller is better: to keras.layers.RNN of the same cell; to torch.nn.LSTM (of gru, to torch.nn.GRU); to the
 time of the step's matrix products at the rate of one large product; per operation of those, to archs.Recurrent(lstm).
-MiB: by how much the first training step raises the peak memory of a fresh process."""
+MiB: by how much two training steps raise the peak memory of a fresh process; on a GPU, its host's."""
 
 _HEAD = (
     f"{'':<38} {'ms':>8} {'+-':>6} {'mode':>6} {'/plain':>7} {'/torch':>7} {'/floor':>7} {'/lstm':>6} "

@@ -235,6 +235,8 @@ class OnnxRuntime:
         import numpy as np
         from onnx import TensorProto, helper, numpy_helper
 
+        if dtype != "float32":
+            raise ValueError(f"Expected float32, which these operators are for, received {dtype}.")
         batch, _, features, units = size
         gates = {"lstm": 4, "gru": 3}[cell]
         states = ["h", "c"][: 2 if cell == "lstm" else 1]

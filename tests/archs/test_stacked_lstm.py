@@ -66,6 +66,7 @@ def test_losses_leave_out_what_is_behind_the_lengths(tied):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
+        ({"features": (8, 9)}, r"`features` to be a positive integer, received \(8, 9\)"),
         ({"units": []}, "Expected a list of `units` and of `cell` with one for each layer, received"),
         ({"units": [6, 5], "cell": ["lstm"]}, "with one for each layer"),
         ({"units": [6, 0]}, "`units` to be a positive integer, received 0"),

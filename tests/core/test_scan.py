@@ -136,6 +136,52 @@ def test_a_kernel_that_differs_between_steps_is_left_to_autodiff():
         np.testing.assert_allclose(ours, theirs, atol=1e-12)
 
 
+@pytest.mark.parametrize("name", archs.list_cells())
+@pytest.mark.parametrize("compiled", [pytest.param(False, marks=pytest.mark.slow), True])
+def test_gradients_see_the_dropout_masks_of_the_outputs(name, compiled):
+    results, x = [], tf.constant(np.random.default_rng(0).normal(size=(3, 5, 4)))
+    for kind in (archs.Recurrent, keras.layers.RNN):
+        cell = test_catalog.make(name, dtype="float64", dropout=0.5, recurrent_dropout=0.5, seed=3)
+        layer = kind(cell, return_sequences=True, dtype="float64")
+        layer.build((None, None, 4))
+        test_catalog.randomize(layer)
+
+        def gradients(layer=layer):
+            with tf.GradientTape() as tape:
+                outputs = layer(x, training=True)
+                loss = tf.reduce_sum(outputs**2)
+            return [outputs, *tape.gradient(loss, [w.value for w in layer.trainable_weights])]
+
+        results.append(values(tf.function(gradients)() if compiled else gradients()))
+        assert cell._dropout_mask is None
+        assert cell._recurrent_dropout_mask is None
+    for ours, theirs in zip(*results, strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=0, atol=1e-10 * max(1.0, np.abs(theirs).max()))
+
+
+def test_dropout_within_batches_of_changing_shape():
+    model = archs.vanilla_lstm(4, 6, 1, cell=lambda units: archs.LSTMCell(units, dropout=0.5, recurrent_dropout=0.5))
+    model.compile("adam", "mse")
+    for batch, time in ((4, 5), (3, 5), (3, 7)):
+        model.fit(np.ones((batch + 2, time, 4)), np.ones((batch + 2, 1)), batch_size=batch, verbose=0)
+
+
+@pytest.mark.parametrize("method", ["zaremba", "semeniuta"])
+def test_inner_layers_draw_a_fresh_mask_in_each_step(method):
+    cell = archs.DepthGatedLSTMCell(40, depth=2, dropout=0.5, dropout_method=method, use_bias=False, seed=1)
+    seen, drop = [], cell.drop_input
+
+    def dropped(a, site=0):
+        a = drop(a, site)
+        if site:
+            tf.py_function(lambda b: seen.append(tuple(b.numpy()[0] == 0)), [a], [])
+        return a
+
+    cell.drop_input = dropped
+    tf.function(lambda x: archs.Recurrent(cell)(x, training=True))(tf.ones((1, 4, 50)))
+    assert len(set(seen)) == 4
+
+
 def test_within_a_distribution_strategy():
     strategy = tf.distribute.MirroredStrategy(["CPU:0"])
     with strategy.scope():
