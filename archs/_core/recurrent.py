@@ -121,7 +121,7 @@ def _can_be_scanned(cell, training):
         return False
     zoneout = any(cell.zoneout) if isinstance(cell.zoneout, list) else cell.zoneout
     noisy = zoneout and (training or cell.zoneout_expectation)
-    drawn = cell.recurrent_dropout if cell.dropout_method == "semeniuta" else cell.dropout and cell.inner_sizes
+    drawn = cell.recurrent_dropout or (cell.dropout and cell.inner_sizes)
     noisy = noisy or (training and drawn and cell.dropout_method != "gal")
     return not noisy and (_is_linear(cell) or keras.backend.backend() == "tensorflow")
 

@@ -38,7 +38,7 @@ def test_without_lengths_the_answers_are_those_of_full_lengths():
 def test_each_frame_is_seen_on_its_own(tmp_path):
     model = archs.cnn_lstm((8, 9, 2), [6, 5], 3, filters=[4, 5], lengths=True)
     x = DRAW.normal(size=(3, 5, 8, 9, 2)).astype("float32")
-    seen = keras.Model(model.inputs, model.get_layer("frames").output)
+    seen = keras.Model(model.input, model.get_layer("frames").output)
     lengths = np.array([5, 2, 3])
     frames = np.asarray(seen({"inputs": x, "lengths": lengths}))
     assert frames.shape == (3, 5, 2 * 3 * 5)

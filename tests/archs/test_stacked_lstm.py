@@ -45,7 +45,7 @@ def test_dropout_is_on_every_connection_but_the_recurrent_ones_and_differs_betwe
 
 def test_tied_outputs_are_products_with_the_embedding():
     model = archs.stacked_lstm(6, [5, 6], 9, vocabulary=9, tied=True, return_sequences=True)
-    below = keras.Model(model.inputs, model.get_layer("recurrent_2").output)
+    below = keras.Model(model.input, model.get_layer("recurrent_2").output)
     (embedding,) = model.get_layer("embedding").weights
     np.testing.assert_allclose(model(TOKENS), below(TOKENS) @ tf.transpose(embedding.value), atol=1e-6)
     assert not [w for w in model.weights if w.path.startswith("outputs")]
