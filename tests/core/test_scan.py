@@ -136,7 +136,9 @@ def test_a_kernel_that_differs_between_steps_is_left_to_autodiff():
         np.testing.assert_allclose(ours, theirs, atol=1e-12)
 
 
-@pytest.mark.parametrize("name", archs.list_cells())
+@pytest.mark.parametrize(
+    "name", [n if n in SOME else pytest.param(n, marks=pytest.mark.slow) for n in archs.list_cells()]
+)
 @pytest.mark.parametrize("compiled", [pytest.param(False, marks=pytest.mark.slow), True])
 def test_gradients_see_the_dropout_masks_of_the_outputs(name, compiled):
     results, x = [], tf.constant(np.random.default_rng(0).normal(size=(3, 5, 4)))
