@@ -744,14 +744,12 @@ LENGTHS = np.array([5, 2, 3])
 
 each_architecture = pytest.mark.parametrize("arch", ARCHS)
 # Every cell in one architecture, and in each of the others the two that most are built with; all of them if slow.
+PAIRS = [(arch, name) for arch in ARCHS for name in CELLS]
+FEW = [(arch, name) for arch, name in PAIRS if arch == "vanilla_lstm" or name in ("lstm", "gru")]
 each_architecture_and_cell = pytest.mark.parametrize(
-    ("arch", "name"),
-    [
-        pytest.param(arch, name, marks=[] if arch == "vanilla_lstm" or name in ("lstm", "gru") else pytest.mark.slow)
-        for arch in ARCHS
-        for name in CELLS
-    ],
+    ("arch", "name"), [pair if pair in FEW else pytest.param(*pair, marks=pytest.mark.slow) for pair in PAIRS]
 )
+each_architecture_and_few_cells = pytest.mark.parametrize(("arch", "name"), FEW)
 
 
 def small_model(arch, **options):
@@ -800,7 +798,7 @@ def test_padding_never_changes_the_answer(arch, name):
     assert np.abs(model(padded | {"lengths": np.array([5, 5, 5])}) - expected).max() > 1e-3
 
 
-@each_architecture_and_cell
+@each_architecture_and_few_cells
 def test_padding_never_reaches_the_gradients(arch, name):
     model = small_model(arch, cell=name, lengths=True)
     x = request()
@@ -812,7 +810,7 @@ def test_padding_never_reaches_the_gradients(arch, name):
         assert np.all(np.isfinite(gradient))
 
 
-@each_architecture_and_cell
+@each_architecture_and_few_cells
 @pytest.mark.parametrize("lengths", [pytest.param(False, marks=pytest.mark.slow), True])
 def test_architecture_reloads_and_trains_on(arch, name, lengths, tmp_path):
     model = small_model(arch, cell=name, lengths=lengths, dropout=0.1)
@@ -828,7 +826,7 @@ def test_architecture_reloads_and_trains_on(arch, name, lengths, tmp_path):
 
 
 @pytest.mark.slow
-@each_architecture_and_cell
+@each_architecture_and_few_cells
 def test_architecture_exports(arch, name, tmp_path):
     model = small_model(arch, cell=name, lengths=True)
     model.export(tmp_path / "model", verbose=False)
