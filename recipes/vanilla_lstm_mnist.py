@@ -26,6 +26,10 @@ DATASETS = {
 }
 
 
+METRIC = "test_accuracy"
+PUBLISHED = {}
+
+
 @dataclasses.dataclass(frozen=True)
 class Config:
     dataset: str = "mnist_5k"  # or mnist, fashion_mnist
@@ -92,7 +96,7 @@ def build_model(cfg, steps):
 
 
 def serving(model, splits):
-    """The signature: rows of pixels in, class and probabilities out."""
+    """The signatures: rows of pixels in, class and probabilities out."""
 
     @tf.function(
         input_signature=[
@@ -106,7 +110,7 @@ def serving(model, splits):
         label = tf.gather(tf.constant(splits.labels), tf.argmax(logits, axis=-1))
         return {"label": label, "probabilities": tf.nn.softmax(logits), "logits": logits}
 
-    return serving_default
+    return {"serving_default": serving_default}
 
 
 def request(images):
@@ -116,7 +120,7 @@ def request(images):
 
 
 def sample(splits):
-    return request(splits.test["image"][:1])
+    return {"serving_default": request(splits.test["image"][:1])}
 
 
 def read_input(text, cfg, data_dir=None):
@@ -159,8 +163,8 @@ def run(cfg, session):
     history = training.fit(model, splits.train, validation=splits.validation, epochs=cfg.epochs, session=session)
     # 4. Evaluate
     plots.curves(history, session.folder / "curves.png")
-    signature = serving(model, splits)
-    metrics = evaluate(export.as_arrays(signature), splits, session.folder)
+    signatures = serving(model, splits)
+    metrics = evaluate(export.as_arrays(signatures), splits, session.folder)
     # 5. Export
     facts = card.card(session, cfg, model, splits, metrics, history)
-    return export.export(signature, sample=sample(splits), card=facts, folder=session.exports)
+    return export.export(signatures, sample=sample(splits), card=facts, folder=session.exports)

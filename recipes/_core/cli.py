@@ -1,10 +1,12 @@
 """The command line over all recipe pages.
 
 A page `recipes/<architecture>_<dataset>.py` has `Config` (a frozen dataclass: every knob), `DATASETS` (the embedded
-one first), `load(cfg, data_dir) -> Splits`, `build_model(cfg, steps)`, `serving(model, splits) -> tf.function`,
-`sample(splits) -> request`, `evaluate(answer, splits, folder) -> metrics`, `read_input(text, cfg, data_dir) ->
-request`, `show(answer) -> str` and `run(cfg, session) -> (path, card)`. A page dropped into the folder is in the
-command line.
+one first), `METRIC` (the key of `metrics` that the page is held to), `PUBLISHED` (dataset -> source -> figure of that
+metric), `load(cfg, data_dir) -> Splits`, `build_model(cfg, steps)`, `serving(model, splits) -> {name: tf.function}`,
+one of them `serving_default`, `sample(splits) -> {name: request}`, `evaluate(answer, splits, folder) -> metrics`, a
+dict of floats, where `answer(request, signature="serving_default")` asks a model, `read_input(text, cfg, data_dir) ->
+request`, `show(answer) -> str` and `run(cfg, session) -> (path, card)`. `METRIC`, `DATASETS` and `PUBLISHED` are
+literals. A page dropped into the folder is in the command line.
 """
 
 import argparse

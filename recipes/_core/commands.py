@@ -129,4 +129,5 @@ def _print_metrics(metrics):
 
 
 def _print_export(recipe, path, card):
-    print(f"SavedModel: {path}\nPrediction: the first test example is {recipe.show(card['sample']['answer'])}")
+    answer = card["sample"]["serving_default"]["answer"]
+    print(f"SavedModel: {path}\nPrediction: the first test example is {recipe.show(answer)}")

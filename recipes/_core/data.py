@@ -26,20 +26,20 @@ downloader.MAX_RETRIES = 3
 _SECONDS_TO_CONNECT = 5
 
 
-def prepare(name, *, embedded, data_dir=None):
+def prepare(name, *, embedded=None, data_dir=None):
     """The TFDS builder `name`, ours or TFDS' own, with its data prepared on disk.
 
     Args:
-        name: of the builder, such as `"mnist"`.
-        embedded: name of the recipe's dataset that needs no download, for the error message.
+        name: of the builder, such as `"mnist"` or, with a configuration, `"scan/simple"`.
+        embedded: name of the recipe's dataset that needs no download, if it has one, for the error message.
         data_dir: where TFDS keeps its data. Default: TFDS' own, `~/tensorflow_datasets`.
 
     Raises:
         RecipeError: the source files are not there and cannot be downloaded.
     """
-    ours = f"recipes.datasets.{name}.{name}_dataset_builder"
-    if importlib.util.find_spec(f"recipes.datasets.{name}"):
-        importlib.import_module(ours)
+    plain = name.partition("/")[0]
+    if importlib.util.find_spec(f"recipes.datasets.{plain}"):
+        importlib.import_module(f"recipes.datasets.{plain}.{plain}_dataset_builder")
     builder = tfds.builder(name, data_dir=data_dir)
     if builder.is_prepared():
         return builder
@@ -47,7 +47,7 @@ def prepare(name, *, embedded, data_dir=None):
         tfds.disable_progress_bar()
     root = pathlib.Path(builder.data_dir).parents[2 if builder.builder_config else 1]
     downloads = root / "downloads"
-    manual = downloads / "manual" / name
+    manual = downloads / "manual" / plain
     print(f"Preparing {name} in {root} (once) ...", flush=True)
     try:
         if not _anything_placed(builder, downloads):
@@ -61,11 +61,12 @@ def prepare(name, *, embedded, data_dir=None):
     except (OSError, tfds.download.DownloadError, NonMatchingChecksumError) as error:
         if not builder.url_infos:
             raise RecipeError(f"The dataset {name!r} cannot be prepared in {root}: {error}") from error
+        instead = f"take --dataset={embedded}, which needs no download, or " if embedded else ""
         files = sorted({info.filename for info in (builder.url_infos or {}).values() if info.filename})
         shown = ", ".join(files[:8]) + (", ..." if len(files) > 8 else "")
         raise RecipeError(
             f"The dataset {name!r} has to be downloaded, and that failed: {error}\n"
-            f"Without a network, take --dataset={embedded}, which needs no download, or place the files\n"
+            f"Without a network, {instead}place the files\n"
             f"  {shown}\nin the folder\n  {manual}"
         ) from error
     return builder
@@ -94,6 +95,30 @@ def read(builder, split):
     return builder.as_dataset(split=split, batch_size=-1)
 
 
+def columns(examples):
+    """Examples whose features may differ in length, as what `read` returns: one tensor for each feature.
+
+    Args:
+        examples: dicts of feature name to array, all with the same features; at least one.
+
+    Returns:
+        A dict of feature name to tensor (examples, ...). Of a feature whose arrays differ in length, the tensor is
+        padded with zeros behind them, and `<name>_length`, int32 (examples,), tells how long each is.
+    """
+    result = {}
+    examples = list(examples)
+    for name in examples[0]:
+        values = [np.asarray(example[name]) for example in examples]
+        lengths = [len(value) if value.ndim else None for value in values]
+        if len(set(lengths)) > 1:
+            padded = np.zeros((len(values), max(lengths), *values[0].shape[1:]), values[0].dtype)
+            for row, value in zip(padded, values, strict=True):
+                row[: len(value)] = value
+            result[f"{name}_length"], values = tf.constant(lengths, tf.int32), padded
+        result[name] = tf.constant(np.asarray(values))
+    return result
+
+
 def describe(builder, *splits):
     """Name and version of a dataset and the sha256 of what `read` returned, for the card."""
     # Of the values, and not of the files, in whose records the features come in any order.
@@ -116,12 +141,15 @@ class Batches:
         transform: function (batch, seed) -> what the dataset yields, where `seed` is an int32 tensor of shape (2,)
             for stateless random operations, different for each batch of each epoch.
         seed: of the shuffle and of `transform`. None: the examples stay in order.
+        lengths: None, or the length of each example, (examples,). Examples of like lengths then share a batch, so that
+            little is padded; with a seed, which ones do and the order of the batches stay random.
     """
 
     columns: object
     batch_size: int
     transform: collections.abc.Callable
     seed: int | None = None
+    lengths: object = None
 
     @property
     def examples(self):
@@ -132,9 +160,7 @@ class Batches:
 
     def epoch(self, number=0, start=0):
         """A `tf.data.Dataset` of the batches of an epoch, from batch `start` on."""
-        order = np.arange(self.examples)
-        if self.seed is not None:
-            order = np.random.default_rng([self.seed, number]).permutation(order)
+        order = self._order(number)
         seeds = np.random.default_rng([self.seed or 0, number, 1]).integers(2**31, size=(len(self), 2), dtype=np.int32)
 
         def batch(rows, seed):
@@ -144,6 +170,22 @@ class Batches:
         dataset = tf.data.Dataset.zip(rows, tf.data.Dataset.from_tensor_slices(seeds[start:]))
         return dataset.map(batch, num_parallel_calls=2, deterministic=True).prefetch(2)
 
+    def _order(self, number):
+        order, draw = np.arange(self.examples), np.random.default_rng([self.seed or 0, number])
+        if self.seed is not None:
+            order = draw.permutation(order)
+        if self.lengths is None:
+            return order
+        lengths = np.asarray(self.lengths)
+        if self.seed is None:
+            return order[np.argsort(lengths, kind="stable")]
+        size = 50 * self.batch_size
+        pools = [order[start : start + size] for start in range(0, len(order), size)]
+        order = np.concatenate([pool[np.argsort(lengths[pool], kind="stable")] for pool in pools])
+        whole = len(order) // self.batch_size * self.batch_size  # the last batch may be smaller, and stays the last
+        batches = draw.permutation(order[:whole].reshape(-1, self.batch_size))
+        return np.concatenate([batches.ravel(), order[whole:]])
+
 
 @dataclasses.dataclass(frozen=True)
 class Splits:
@@ -151,13 +193,15 @@ class Splits:
 
     Attributes:
         train, validation: `Batches`.
-        test: dict of feature name to tensor, as `read` returns it.
-        labels: names of the classes.
+        test: dict of feature name to tensor, as `read` or `columns` returns it.
         facts: what `describe` says of the dataset.
+        labels: names of the classes, where there are classes.
+        more: what else the recipe's page needs to know of its data, by name.
     """
 
     train: Batches
     validation: Batches
     test: dict
-    labels: list
     facts: dict
+    labels: list = ()
+    more: dict = dataclasses.field(default_factory=dict)

@@ -20,10 +20,15 @@ import sys
 import numpy as np
 import tensorflow as tf
 model = tf.saved_model.load(sys.argv[1])
-with np.load(sys.argv[2]) as sample:
-    answer = model.signatures["serving_default"](**{name: tf.constant(sample[name]) for name in sample.files})
-texts = {name: value.numpy().astype("S") for name, value in answer.items() if value.dtype == tf.string}
-np.savez(sys.argv[3], **{name: value.numpy() for name, value in answer.items()} | texts)
+requests, replies = {}, {}
+with np.load(sys.argv[2]) as file:
+    for key in file.files:
+        signature, name = key.split("/")
+        requests.setdefault(signature, {})[name] = tf.constant(file[key])
+for signature, request in requests.items():
+    for name, value in model.signatures[signature](**request).items():
+        replies[signature + "/" + name] = value.numpy().astype("S") if value.dtype == tf.string else value.numpy()
+np.savez(sys.argv[3], **replies)
 """
 
 
@@ -40,15 +45,17 @@ def checked_lengths(sequences, lengths):
         return tf.identity(sequences), tf.identity(lengths)
 
 
-def export(serving_default, *, sample, card, folder):
+def export(signatures, *, sample, card, folder):
     """Writes the SavedModel `folder`/<next version>, for `tensorflow_model_server` and `tf.saved_model.load`.
 
     It is written beside its place, loaded in a fresh process that knows only TensorFlow, compared with the live
-    function on `sample`, and renamed at the end: a server never sees half a model.
+    functions on `sample`, and renamed at the end: a server never sees half a model.
 
     Args:
-        serving_default: `tf.function` with an input signature of named inputs, that returns a dict.
-        sample: dict of input name to array, a request that is replayed and goes into the card with its answer.
+        signatures: dict of name to `tf.function` with an input signature of named inputs, that returns a dict; one is
+            called `serving_default`.
+        sample: dict of name of a signature to a request, a dict of input name to array, for each of the signatures.
+            The requests are replayed and go into the card with their answers.
         card: dict, written to `card.json` beside the model.
         folder: of the recipe's exports.
 
@@ -66,23 +73,27 @@ def export(serving_default, *, sample, card, folder):
     try:
         archive = keras.export.ExportArchive()
         # No archive.track(model): it stores every weight twice. https://github.com/keras-team/keras/issues/23553
-        archive.add_endpoint("serving_default", serving_default)
+        for name, function in signatures.items():
+            archive.add_endpoint(name, function)
         archive.write_out(str(temporary), verbose=False)
-        answer = _verify(temporary, serving_default, sample)
-        card = card | {"sample": {"request": _lists(sample), "answer": _lists(answer)}}
+        answers = _verify(temporary, signatures, sample)
+        samples = {
+            name: {"request": _lists(sample[name]), "answer": _lists(answer)} for name, answer in answers.items()
+        }
+        card = card | {"sample": samples}
         write_json(temporary / "card.json", card)
         return _rename_to_next_version(temporary, folder), card
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
-def _verify(path, serving_default, sample):
-    """The answer of the model at `path` to `sample`, from a fresh process; checked against the live function."""
+def _verify(path, signatures, sample):
+    """The answers of the model at `path` to `sample`, from a fresh process; checked against the live functions."""
     with tf.device("CPU:0"):  # as the other process: a GPU multiplies with fewer bits
-        live = as_arrays(serving_default)(sample)
+        live = {name: as_arrays(signatures)(sample[name], name) for name in signatures}
     with tempfile.TemporaryDirectory() as scratch:
         request, reply = pathlib.Path(scratch, "request.npz"), pathlib.Path(scratch, "reply.npz")
-        np.savez(request, **sample)
+        np.savez(request, **{f"{name}/{key}": value for name in signatures for key, value in sample[name].items()})
         run = subprocess.run(
             [sys.executable, "-I", "-c", _REPLAY, str(path.resolve()), str(request), str(reply)],
             capture_output=True,
@@ -93,23 +104,24 @@ def _verify(path, serving_default, sample):
         if run.returncode:
             raise RecipeError(f"The exported model does not load in a fresh process:\n{run.stderr[-2000:]}")
         with np.load(reply) as file:
-            loaded = {name: _text(value) for name, value in file.items()}
-    for name, expected in live.items():
-        if np.issubdtype(expected.dtype, np.floating) and not np.all(np.isfinite(expected)):
-            raise RecipeError(
-                f"The model answers {name} {expected}: expected finite numbers. Did its training diverge?"
-            )
-        same = (
-            np.allclose(loaded[name], expected, rtol=1e-4, atol=1e-5)
-            if np.issubdtype(expected.dtype, np.floating)
-            else np.array_equal(loaded[name], expected)
-        )
-        if not same:
-            raise RecipeError(
-                f"The exported model answers otherwise than the live one: expected {name} {expected}, "
-                f"received {loaded[name]}."
-            )
+            loaded = {name: {key: _text(file[f"{name}/{key}"]) for key in answer} for name, answer in live.items()}
+    for name, answer in live.items():
+        for key, expected in answer.items():
+            _compare(f"{name}: {key}", loaded[name][key], expected)
     return loaded
+
+
+def _compare(what, received, expected):
+    is_float = np.issubdtype(expected.dtype, np.floating)
+    if is_float and not np.all(np.isfinite(expected)):
+        raise RecipeError(f"The model answers {what} {expected}: expected finite numbers. Did its training diverge?")
+    same = expected.shape == received.shape and (
+        np.allclose(received, expected, rtol=1e-4, atol=1e-5) if is_float else np.array_equal(received, expected)
+    )
+    if not same:
+        raise RecipeError(
+            f"The exported model answers otherwise than the live one: expected {what} {expected}, received {received}."
+        )
 
 
 def _remove_leftovers(folder):
@@ -140,9 +152,7 @@ def _rename_to_next_version(temporary, folder):
 
 
 def load(folder, recipe, version=None):
-    """The signature `serving_default` of an exported model, and the path of its version.
-
-    The function takes a dict of arrays and returns a dict of arrays.
+    """The signatures of an exported model, as `as_arrays` has them, and the path of its version.
 
     Raises:
         RecipeError: there is no such version.
@@ -156,14 +166,14 @@ def load(folder, recipe, version=None):
         )
     path = pathlib.Path(folder) / str(version or there[-1])
     model = tf.saved_model.load(str(path))
-    return as_arrays(model.signatures["serving_default"]), path
+    return as_arrays(model.signatures), path
 
 
-def as_arrays(signature):
-    """A signature as a function from a dict of arrays to a dict of arrays."""
+def as_arrays(signatures):
+    """Signatures, by name, as one function from a dict of arrays, and a name, to a dict of arrays."""
 
-    def call(request):
-        answer = signature(**{name: tf.constant(array) for name, array in request.items()})
+    def call(request, signature="serving_default"):
+        answer = signatures[signature](**{name: tf.constant(array) for name, array in request.items()})
         return {name: _text(value.numpy()) for name, value in answer.items()}
 
     return call

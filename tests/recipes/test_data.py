@@ -112,3 +112,25 @@ def test_placed_files_prepare_the_datasets_of_tfds(name, no_network, tmp_path):
     builder = data.prepare(name, embedded="mnist_5k", data_dir=tmp_path)
     assert {split: info.num_examples for split, info in builder.info.splits.items()} == {"train": 60000, "test": 10000}
     assert data.read(builder, "test")["image"].shape == (10000, 28, 28, 1)
+
+
+def test_columns_pads_what_differs_in_length():
+    examples = [{"x": np.ones((n, 2), np.float32), "y": n} for n in (1, 3, 2)]
+    table = data.columns(iter(examples))
+    assert set(table) == {"x", "x_length", "y"}
+    assert table["x"].shape == (3, 3, 2)
+    np.testing.assert_array_equal(table["x_length"], [1, 3, 2])
+    np.testing.assert_array_equal(np.asarray(table["x"])[:, :, 0], [[1, 0, 0], [1, 1, 1], [1, 1, 0]])
+    assert "x_length" not in data.columns([examples[0], examples[0]])
+
+
+def test_examples_of_like_length_share_a_batch_in_an_order_that_stays_random_and_can_be_resumed():
+    lengths = np.random.default_rng(0).integers(1, 50, 103)
+    batches = data.Batches({"x": tf.range(103)}, 4, lambda batch, seed: (batch["x"], seed), 5, lengths)
+    epochs = [values(batches.epoch(number)) for number in (0, 1)]
+    assert sorted(epochs[0]) == sorted(epochs[1]) == list(range(103))
+    assert list(epochs[0]) != list(epochs[1])
+    first = lengths[epochs[0]]
+    assert np.mean([np.ptp(first[i : i + 4]) for i in range(0, 100, 4)]) < 4 < np.ptp(first[:100:4])
+    assert np.any(np.diff(first[:100:4]) < 0)
+    np.testing.assert_array_equal(values(batches.epoch(1, start=20)), epochs[1][80:])

@@ -28,19 +28,26 @@ def doubling(factor=2.0):
 
 
 def write(folder, function=None, card=None):
-    return export.export(function or doubling(), sample=SAMPLE, card=card or {"recipe": "r"}, folder=folder)
+    signatures = {"serving_default": function or doubling(), "twice": doubling(4.0)}
+    return export.export(
+        signatures, sample=dict.fromkeys(signatures, SAMPLE), card=card or {"recipe": "r"}, folder=folder
+    )
 
 
 def test_versions_count_up_and_carry_the_card(tmp_path):
     for version in (1, 2):
         path, card = write(tmp_path)
         assert path == tmp_path / str(version)
-        assert card["sample"] == {"request": {"x": [[1.0, 2.0]]}, "answer": {"y": [[2.0, 4.0]], "text": ["ä"]}}
+        assert card["sample"]["serving_default"] == {
+            "request": {"x": [[1.0, 2.0]]},
+            "answer": {"y": [[2.0, 4.0]], "text": ["ä"]},
+        }
         assert json.loads((path / "card.json").read_text()) == card
     assert sorted(p.name for p in tmp_path.iterdir()) == ["1", "2"]
     answer, path = export.load(tmp_path, "r")
     assert path == tmp_path / "2"
     np.testing.assert_array_equal(answer(SAMPLE)["y"], [[2.0, 4.0]])
+    np.testing.assert_array_equal(answer(SAMPLE, "twice")["y"], [[4.0, 8.0]])
     assert export.load(tmp_path, "r", 1)[1] == tmp_path / "1"
 
 
@@ -73,13 +80,13 @@ def test_leftovers_of_the_dead_go_and_those_of_the_living_stay(tmp_path):
 def test_a_model_that_answers_otherwise_is_not_exported(tmp_path, monkeypatch):
     function = doubling()
 
-    def changed_after_writing(request):
+    def changed_after_writing(signatures):
         function.weight.assign(3.0)
-        return live(request)
+        return as_arrays(signatures)
 
-    live = export.as_arrays(function)
-    monkeypatch.setattr(export, "as_arrays", lambda signature: changed_after_writing)
-    with pytest.raises(RecipeError, match=r"answers otherwise.*expected y"):
+    as_arrays = export.as_arrays
+    monkeypatch.setattr(export, "as_arrays", changed_after_writing)
+    with pytest.raises(RecipeError, match=r"answers otherwise.*expected serving_default: y"):
         write(tmp_path, function)
     assert list(tmp_path.iterdir()) == []
 

@@ -73,4 +73,4 @@ def test_a_process_without_the_project_predicts(in_trained, tmp_path):
     command = [sys.executable, "-I", "-c", code + check]
     run = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
     card = json.loads((in_trained / "saved_models/vanilla_lstm_mnist/1/card.json").read_text())
-    assert f"b'{card['sample']['answer']['label'][0]}'" in run.stdout
+    assert f"b'{card['sample']['serving_default']['answer']['label'][0]}'" in run.stdout
