@@ -4,7 +4,7 @@
 factory and cell class stands in this namespace: `archs.vanilla_lstm(...)`, `archs.LSTMCell(...)`.
 """
 
-from archs._core import exchange, registry as _registry
+from archs._core import decoding, exchange, generation, registry as _registry
 from archs._core.cell import Cell
 from archs._core.chrono import ChronoInitializer
 from archs._core.recurrent import Recurrent
@@ -20,7 +20,9 @@ __all__ = [
     "ChronoInitializer",
     "Recurrent",
     "create",
+    "decoding",
     "exchange",
+    "generation",
     "get",
     "list_archs",
     "list_cells",

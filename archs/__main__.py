@@ -63,7 +63,7 @@ def page(name):
 
 _SYMBOLS = {
     **{"alpha": "α", "beta": "β", "gamma": "γ", "lambda": "λ", "phi": "φ", "sigma": "σ", "tau": "τ"},  # noqa: RUF001
-    **{"odot": "*", "bmod": "mod", "le": "<=", "quad": " ", "qquad": " "},
+    **{"odot": "*", "bmod": "mod", "le": "<=", "quad": " ", "qquad": " ", "top": "T"},
 }
 
 

@@ -23,6 +23,8 @@ def stacked_lstm(
     recurrent_dropout=0.0,
     residual=False,
     lengths=False,
+    stateful=False,
+    batch_size=None,
     dtype=None,
     name="stacked_lstm",
 ):
@@ -54,6 +56,9 @@ def stacked_lstm(
         recurrent_dropout: rate in [0, 1) on the recurrent products of the cells, see `archs.Cell`.
         residual: whether each layer but the lowest adds its input to its output; needs layers of equal output size.
         lengths: whether the model takes the lengths of its sequences as a second input.
+        stateful: whether a batch goes on, row by row, from the final states of the batch before: for texts longer than
+            a batch. `reset_state` of each recurrent layer begins anew.
+        batch_size: None, or the only one that the model takes; needed with `stateful`.
         dtype: dtype policy of the model. Default: Keras' global one.
         name: of the model.
 
@@ -86,10 +91,16 @@ def stacked_lstm(
         )
     policy = cells[0].dtype_policy.name
     inputs, sequences, mask, embedding = sequence_inputs(
-        features, lengths=lengths, dtype=policy, vocabulary=vocabulary, tied=tied
+        features, lengths=lengths, dtype=policy, vocabulary=vocabulary, tied=tied, batch_size=batch_size
     )
     sequences = run_cells(
-        cells, sequences, mask=mask, return_sequences=return_sequences, dropout=dropout, residual=residual
+        cells,
+        sequences,
+        mask=mask,
+        return_sequences=return_sequences,
+        dropout=dropout,
+        residual=residual,
+        stateful=stateful,
     )
     # A loss or a client wants no half types: the answer has the dtype of the weights.
     variable_dtype = cells[0].variable_dtype

@@ -53,14 +53,28 @@ def randomize(layer, seed=1):
     return {w.name: value for w, value in zip(layer.weights, values, strict=True)}
 
 
+MEMORY = random(1, 4, 16, seed=8)  # one for all rows, for cells that read one
+
+
+def create(name, units, **arguments):
+    """The cell, with a memory if it reads one."""
+    return give(archs.create(name, units, **arguments))
+
+
+def give(cell):
+    if cell.reads_memory:
+        cell.memorize(tf.constant(MEMORY[..., : cell.memory_size]))
+    return cell
+
+
 def make(name, units=UNITS, **arguments):
     """The cell with the first of its cases, but for `arguments`."""
-    return archs.create(name, units, **cases_of(name)[0] | arguments)
+    return create(name, units, **cases_of(name)[0] | arguments)
 
 
 def recurrent(name, layer=archs.Recurrent, dtype="float64", seed=1, case=None, arguments=(), **options):
     """A built layer around the cell, with random weights and the arguments of `case`, by default the first."""
-    cell = archs.create(name, UNITS, dtype=dtype, **(cases_of(name)[0] if case is None else case) | dict(arguments))
+    cell = create(name, UNITS, dtype=dtype, **(cases_of(name)[0] if case is None else case) | dict(arguments))
     built = layer(cell, dtype=cell.dtype_policy, **options)
     built.build((BATCH, TIME, FEATURES))
     randomize(built, seed)
@@ -86,6 +100,8 @@ def initial(layer, seed=3):
 def run_reference(name, weights, sequence, states, case, mask=None):
     """Outputs (batch, time, units) and final states of the NumPy transcription; masked steps keep the states."""
     step, states, outputs = reference_of(name).step, tuple(states), []
+    if archs.get(name).reads_memory:
+        case = case | {"memory": np.repeat(MEMORY[..., :UNITS], len(sequence), axis=0)}
     for t in range(sequence.shape[1]):
         new = step(weights, sequence[:, t], states, **case)
         keep = np.ones((len(sequence), 1), bool) if mask is None else np.asarray(mask, bool)[:, t, None]
@@ -199,7 +215,7 @@ def test_every_weight_matters(name):
 @each_cell
 def test_documented_weights_are_the_built_weights(name):
     rows = re.findall(r"^\| (\w+) \| .+ \| \((.+)\) \|$", inspect.getdoc(archs.get(name)), re.MULTILINE)
-    sizes = {"d": FEATURES, "n": UNITS} | {"p": recurrent(name).cell.output_size}
+    sizes = {"d": FEATURES, "n": UNITS, "m": UNITS, "p": recurrent(name).cell.output_size}
     documented = {
         weight: tuple(eval(re.sub(r"(\d)([a-z])", r"\1*\2", size), sizes) for size in shape.split(",") if size.strip())
         for weight, shape in rows
@@ -228,6 +244,8 @@ def non_default(cell, name, default):
     for case in cases_of(cell):
         if name in case:
             return case[name]
+    if default is None:
+        return UNITS - 1  # a size
     return not default if isinstance(default, bool) else default / 2 + 0.25
 
 
@@ -267,7 +285,7 @@ def test_config_of_a_subclass_keeps_the_arguments_of_its_base(name):
     base = all_non_default(name)
     config = Mine(UNITS, extra=0.5, **base).get_config()
     assert config["extra"] == 0.5
-    assert config == config | {k: v for k, v in archs.create(name, UNITS, **base).get_config().items() if k != "name"}
+    assert config == config | {k: v for k, v in create(name, UNITS, **base).get_config().items() if k != "name"}
 
 
 @each_cell
@@ -290,7 +308,7 @@ def test_activations_and_initializers_act(name):
         assert np.abs(changed(inputs()) - recurrent(name)(inputs())).max() > 1e-3, argument
     starts = {"kernel": 0.1, "recurrent": 0.2, "bias": 0.3}
     constants = {f"{role}_initializer": keras.initializers.Constant(start) for role, start in starts.items()}
-    cell = archs.create(name, UNITS, **constants)
+    cell = create(name, UNITS, **constants)
     cell.build((None, FEATURES))
     for weight in cell.weights:
         role = re.sub(r"_kernel|_\d+", "", weight.name)
@@ -304,7 +322,7 @@ def test_forget_bias_starts_so_that_the_cell_keeps(name):
     if "unit_forget_bias" not in arguments_of(archs.get(name)):
         return
     draw = keras.initializers.RandomNormal(seed=1)
-    cells = [archs.create(name, UNITS, unit_forget_bias=on, bias_initializer=draw) for on in (True, False)]
+    cells = [create(name, UNITS, unit_forget_bias=on, bias_initializer=draw) for on in (True, False)]
     for cell in cells:
         cell.build((None, FEATURES))
     biases = [[np.asarray(w) for w in cell.weights if w.name.startswith("bias")] for cell in cells]
@@ -322,12 +340,14 @@ def test_forget_bias_starts_so_that_the_cell_keeps(name):
 @pytest.mark.parametrize("kind", ["keras", pytest.param("saved_model", marks=pytest.mark.slow)])
 def test_file_round_trip(name, kind, tmp_path):
     sequence = keras.Input((None, FEATURES))
-    model = keras.Model(sequence, archs.Recurrent(archs.create(name, UNITS), return_sequences=True)(sequence))
+    model = keras.Model(sequence, archs.Recurrent(create(name, UNITS), return_sequences=True)(sequence))
     randomize(model)
     x = inputs().astype("float32")
     if kind == "keras":
         model.save(tmp_path / "model.keras")
-        outputs = keras.saving.load_model(tmp_path / "model.keras")(x)
+        loaded = keras.saving.load_model(tmp_path / "model.keras")
+        give(loaded.layers[1].cell)
+        outputs = loaded(x)
     else:
         model.export(tmp_path / "model", verbose=False)
         loaded = tf.saved_model.load(tmp_path / "model")
@@ -371,7 +391,7 @@ def test_wrong_input_is_refused(name, call, message):
 @pytest.mark.parametrize("units", [0, -1, 2.5, "6", True, None])
 def test_wrong_units_are_refused(name, units):
     with pytest.raises(ValueError, match="`units` to be a positive integer, received"):
-        archs.create(name, units)
+        create(name, units)
 
 
 @each_cell
@@ -379,7 +399,7 @@ def test_wrong_units_are_refused(name, units):
 @pytest.mark.parametrize("value", [1.0, -0.1, "0.5", None])
 def test_wrong_rates_are_refused(name, rate, value):
     with pytest.raises(ValueError, match=rf"`{rate}` to be a rate in \[0, 1\), received"):
-        archs.create(name, UNITS, **{rate: value})
+        create(name, UNITS, **{rate: value})
 
 
 # --- the sequence layer
@@ -467,6 +487,7 @@ def test_go_backwards(name):
 @pytest.mark.parametrize("pattern", ["right", "left"])
 def test_bidirectional(name, pattern):
     layer = keras.layers.Bidirectional(recurrent(name, return_sequences=True), dtype="float64")
+    give(layer.forward_layer.cell), give(layer.backward_layer.cell)
     mask = np.array(MASKS[pattern], bool)
     outputs = layer(inputs(), mask=tf.constant(mask))
     forward = layer.forward_layer(inputs(), mask=tf.constant(mask))
@@ -664,7 +685,7 @@ def test_zoneout_of_one_rate_per_state_and_its_expectation(name):
     rates = [0.25, *[0.0] * (len(old) - 1)]
     if cls.one_memory:
         with pytest.raises(ValueError, match="Expected no `zoneout_expectation`"):
-            archs.create(name, UNITS, zoneout_expectation=True)
+            create(name, UNITS, zoneout_expectation=True)
     else:
         mean = recurrent(name, arguments={"zoneout": rates, "zoneout_expectation": True}).cell
         received = numpy(mean(x, [tf.constant(s) for s in old])[1])
@@ -678,12 +699,12 @@ def test_zoneout_of_one_rate_per_state_and_its_expectation(name):
 @each_cell
 def test_dropout_method_that_does_not_fit_is_refused(name):
     with pytest.raises(ValueError, match="one of 'gal', 'zaremba', 'semeniuta', received 'moon'"):
-        archs.create(name, UNITS, dropout_method="moon")
+        create(name, UNITS, dropout_method="moon")
     with pytest.raises(ValueError, match=r"Expected no `recurrent_dropout` with .* received 0\.5"):
-        archs.create(name, UNITS, dropout_method="zaremba", recurrent_dropout=0.5)
+        create(name, UNITS, dropout_method="zaremba", recurrent_dropout=0.5)
     if archs.get(name).candidate is None:
         with pytest.raises(ValueError, match="with `dropout_method='gal'`, received 'semeniuta'"):
-            archs.create(name, UNITS, dropout_method="semeniuta", recurrent_dropout=0.5)
+            create(name, UNITS, dropout_method="semeniuta", recurrent_dropout=0.5)
 
 
 @each_cell
@@ -699,7 +720,7 @@ def test_inference_holds_no_random_state(name):
 
 @each_cell
 def test_dtype_follows_the_policy_of_the_cell(name):
-    layer = archs.Recurrent(archs.create(name, UNITS, dtype="mixed_bfloat16"))
+    layer = archs.Recurrent(create(name, UNITS, dtype="mixed_bfloat16"))
     assert layer(inputs()).dtype == tf.bfloat16
     assert {w.dtype for w in layer.weights} == {"float32"}
 
@@ -744,7 +765,7 @@ LENGTHS = np.array([5, 2, 3])
 
 each_architecture = pytest.mark.parametrize("arch", ARCHS)
 # Every cell in one architecture, and in each of the others the two that most are built with; all of them if slow.
-PAIRS = [(arch, name) for arch in ARCHS for name in CELLS]
+PAIRS = [(arch, name) for arch in ARCHS for name in CELLS if not archs.get(name).reads_memory]
 FEW = [(arch, name) for arch, name in PAIRS if arch == "vanilla_lstm" or name in ("lstm", "gru")]
 each_architecture_and_cell = pytest.mark.parametrize(
     ("arch", "name"), [pair if pair in FEW else pytest.param(*pair, marks=pytest.mark.slow) for pair in PAIRS]
@@ -758,57 +779,81 @@ def small_model(arch, **options):
     return factory(**{name: SMALL[name] for name in required}, **options)
 
 
-def answers(outputs, lengths):
+def answers(outputs, x):
     """The outputs; of one for each time step, those before the lengths, in a row."""
-    return np.concatenate([row[:n] for row, n in zip(outputs, lengths, strict=True)]) if outputs.ndim == 3 else outputs
+    lengths = x.get("decoder_lengths", x["lengths"])
+    rows = [row[:n] for row, n in zip(outputs, lengths, strict=True)]
+    return tf.concat(rows, axis=0) if len(outputs.shape) == 3 else outputs
 
 
-def request(time=TIME):
-    return {"inputs": inputs(time).astype("float32"), "lengths": LENGTHS}
+def request(model, time=TIME):
+    """What a small model takes: random vectors or tokens of `time` steps, and their lengths."""
+    takes = model.input if isinstance(model.input, dict) else {"inputs": model.input}
+    tokens = np.random.default_rng(5).integers(0, SMALL["outputs"], (BATCH, time))
+    return {
+        name: LENGTHS * time // TIME
+        if name.endswith("lengths")
+        else (tokens if tensor.dtype == "int32" else inputs(time).astype("float32"))
+        for name, tensor in takes.items()
+    }
+
+
+def call(model, x):
+    return model(x if isinstance(model.input, dict) else x["inputs"])
 
 
 @each_architecture_and_cell
 def test_architecture_trains_a_step_with_every_weight(arch, name):
     model = small_model(arch, cell=name, lengths=True)
-    x = {"inputs": inputs(4 * TIME).astype("float32"), "lengths": 4 * LENGTHS}  # convolutions leave a quarter
+    x = request(model, 4 * TIME)  # convolutions leave a quarter
     with tf.GradientTape() as tape:
         outputs = model(x, training=True)
         loss = tf.reduce_sum(outputs * random(*outputs.shape).astype("float32"))
     for weight, gradient in zip(
         model.trainable_weights, tape.gradient(loss, [w.value for w in model.trainable_weights]), strict=True
     ):
+        gradient = tf.convert_to_tensor(gradient)  # that of an embedding has rows only for its tokens
         assert np.all(np.isfinite(gradient)), weight.path
         assert np.abs(gradient).max() > 0, weight.path
+
+
+def behind(x, fill, more=0):
+    """The request with other values behind the lengths, and `more` time steps of them."""
+    changed = {}
+    for name, value in x.items():
+        if value.ndim > 1:
+            sides = [(0, 0), (0, more)] + [(0, 0)] * (value.ndim - 2)
+            value = np.pad(value, sides)
+            lengths = x[name.replace("inputs", "lengths")]
+            value[np.arange(value.shape[1]) >= lengths[:, None]] = fill if value.dtype == "float32" else 0
+        changed[name] = value
+    return changed
 
 
 @each_architecture_and_cell
 def test_padding_never_changes_the_answer(arch, name):
     model = small_model(arch, cell=name, lengths=True)
     randomize(model)
-    lengths = 4 * LENGTHS  # convolutions leave a quarter
-    padded = {"inputs": inputs(4 * TIME).astype("float32"), "lengths": lengths}
-    changed = {"inputs": padded["inputs"].copy(), "lengths": lengths}
-    for row, length in enumerate(lengths):
-        changed["inputs"][row, length:] = 99.0
-    longer = {"inputs": np.pad(padded["inputs"], [(0, 0), (0, 4), (0, 0)], constant_values=7.0), "lengths": lengths}
-    alone = model({"inputs": padded["inputs"][1:2, :8], "lengths": lengths[1:2]})
-    expected = np.asarray(model(padded))
-    for same in (changed, longer):
-        np.testing.assert_allclose(answers(np.asarray(model(same)), lengths), answers(expected, lengths), atol=1e-6)
+    x = request(model, 4 * TIME)  # convolutions leave a quarter
+    expected = np.asarray(model(x))
+    for same in (behind(x, 99.0), behind(x, 7.0, more=4)):
+        np.testing.assert_allclose(answers(np.asarray(model(same)), x), answers(expected, x), atol=1e-6)
+    alone = model({key: value[1:2, :8] if value.ndim > 1 else value[1:2] for key, value in x.items()})
     np.testing.assert_allclose(alone, expected[1:2, :8] if expected.ndim == 3 else expected[1:2], atol=1e-6)
-    assert np.abs(model(padded | {"lengths": np.full(3, 20)}) - expected).max() > 1e-3
+    assert np.abs(model(x | {key: np.full(3, 20) for key in x if key.endswith("lengths")}) - expected).max() > 1e-3
 
 
 @each_architecture_and_few_cells
 def test_padding_never_reaches_the_gradients(arch, name):
     model = small_model(arch, cell=name, lengths=True)
-    x = request()
-    for row, length in enumerate(LENGTHS):
-        x["inputs"][row, length:] = np.nan
-    with tf.GradientTape() as tape:
-        loss = tf.reduce_sum(model(x) ** 2)
-    for gradient in tape.gradient(loss, [w.value for w in model.trainable_weights]):
-        assert np.all(np.isfinite(gradient))
+    x = request(model)
+    losses = []
+    for given in (x, behind(x, np.nan)):
+        with tf.GradientTape() as tape:
+            losses.append(tf.reduce_sum(answers(model(given), x) ** 2))
+        for gradient in tape.gradient(losses[-1], [w.value for w in model.trainable_weights]):
+            assert np.all(np.isfinite(tf.convert_to_tensor(gradient)))
+    np.testing.assert_allclose(*losses, rtol=1e-5)
 
 
 @each_architecture_and_few_cells
@@ -816,7 +861,8 @@ def test_padding_never_reaches_the_gradients(arch, name):
 def test_architecture_reloads_and_trains_on(arch, name, lengths, tmp_path):
     model = small_model(arch, cell=name, lengths=lengths, dropout=0.1)
     model.compile("adam", "mse", run_eagerly=True)
-    x = request() if lengths else request()["inputs"]
+    x = request(model)
+    x = x if isinstance(model.input, dict) else x["inputs"]
     y = np.zeros(model(x).shape)
     model.fit(x, y, verbose=0)
     model.save(tmp_path / "model.keras")
@@ -832,15 +878,16 @@ def test_architecture_exports(arch, name, tmp_path):
     model = small_model(arch, cell=name, lengths=True)
     model.export(tmp_path / "model", verbose=False)
     loaded = tf.saved_model.load(tmp_path / "model")
-    x = request(time=8)
-    tensors = {"inputs": tf.constant(x["inputs"]), "lengths": tf.constant(x["lengths"], tf.int32)}
+    x = request(model, time=10)
+    tensors = {key: tf.constant(value, model.input[key].dtype) for key, value in x.items()}
     np.testing.assert_allclose(loaded.serve(tensors), model(x), atol=1e-6)
 
 
 @each_architecture
 def test_architecture_takes_a_cell_as_name_class_or_function(arch):
     for cell in ("lstm", archs.LSTMCell, lambda units: archs.LSTMCell(units, recurrent_dropout=0.1)):
-        assert small_model(arch, cell=cell)(inputs()).shape[0] == BATCH
+        model = small_model(arch, cell=cell)
+        assert call(model, request(model)).shape[0] == BATCH
 
 
 @each_architecture
@@ -851,6 +898,7 @@ def test_architecture_takes_a_cell_as_name_class_or_function(arch):
         ({"cell": 3}, "a name, a class or a function units -> cell, received 3"),
         ({"cell": lambda units: units}, "to make a cell, received 6"),
         ({"cell": keras.layers.LSTM}, "to make a cell, received <LSTM"),
+        ({"cell": "attention_decoder"}, "a `cell` that reads no memory, received <AttentionDecoderCell"),
         ({"cell": archs.LSTMCell, "dropout": 1.0}, r"rate in \[0, 1\)"),
         ({"cell": lambda units: archs.LSTMCell(units), "recurrent_dropout": 0.5}, "to set recurrent_dropout itself"),
     ],
@@ -870,7 +918,8 @@ def test_architecture_refuses_sizes_that_are_none(arch, argument):
 @each_architecture
 def test_architecture_answers_in_the_dtype_of_its_weights(arch):
     for dtype, expected in (("mixed_bfloat16", tf.float32), ("float64", tf.float64)):
-        assert small_model(arch, dtype=dtype)(inputs()).dtype == expected
+        model = small_model(arch, dtype=dtype)
+        assert call(model, request(model)).dtype == expected
 
 
 def test_every_entry_has_a_source_and_a_summary():

@@ -101,6 +101,9 @@ def read_an_old_state(cls):
 def drop_a_bias(cls):
     """Every bias is there, as a weight, and never read."""
 
+    if "bias" not in inspect.getsource(cls.build):
+        return {}
+
     def weight(self, name, *args, **kwargs):
         variable = archs.Cell.weight(self, name, *args, **kwargs)
         return keras.ops.zeros(variable.shape, variable.dtype) if name.startswith("bias") else variable
@@ -137,9 +140,11 @@ NET = [
 
 
 def without(cls):
-    """What cannot be mutated: there is no gate to swap, or no recurrent product and no state updated by name."""
+    """What cannot be mutated: there is no gate to swap, no recurrent product and no state updated by name, or all that
+    but the state is the matter of an inner cell."""
     gates = [] if cls.gates else [swap_two_gates]
-    return gates + [read_an_old_state, transpose_a_recurrent_kernel] * bool(cls.coefficients)
+    inner = [drop_a_bias, transpose_a_recurrent_kernel] * cls.reads_memory
+    return gates + inner + [read_an_old_state, transpose_a_recurrent_kernel] * bool(cls.coefficients)
 
 
 def caught_by(name):

@@ -44,6 +44,9 @@ class Cell(keras.layers.SimpleRNNCell):
         product_sizes: list of the sizes of what enters recurrent products, one per site of `recurrent_product`.
         inner_sizes: list of the sizes of the inputs of a cell's inner layers, for `drop_input`.
         held_masks: None, or the two dropout masks that a time loop holds on to until the gradient is through.
+        reads_memory: whether a cell reads an external memory, given by `memorize`, of entries of size `memory_size`,
+            through `prepared_memory`. It defines `prepare`.
+        prepared: None, or what `prepare` returned, for as long as a loop over time lasts.
 
     Args:
         units: positive integer, the size of the output.
@@ -81,6 +84,7 @@ class Cell(keras.layers.SimpleRNNCell):
     one_memory = ()
     coefficients = None
     clocks = ()
+    reads_memory = False
     keeping = ()
     writing = ()
 
@@ -121,7 +125,7 @@ class Cell(keras.layers.SimpleRNNCell):
         self.product, self.squash = multiply, scaled_tanh
         self._training = False
         self._draws_masks = True
-        self.held_masks = None
+        self.held_masks = self.memory = self.prepared = None
 
     def get_config(self):
         config = super().get_config()
@@ -240,6 +244,57 @@ class Cell(keras.layers.SimpleRNNCell):
             new = self.recur(self.project(self.drop_input(inputs)), states)
         new = self._zone_out(states, new, training)
         return new[0], list(new)
+
+    def memorize(self, memory, mask=None):
+        """Gives a cell with an external memory what it reads from now on.
+
+        Args:
+            memory: float tensor (batch, time, memory_size), or of batch 1, one memory for all; None forgets.
+            mask: bool tensor (batch, time), or None; what it masks is never read.
+
+        Raises:
+            ValueError: the cell reads no memory, or one of another size.
+        """
+        if not self.reads_memory:
+            raise ValueError(f"Expected no memory for {type(self).__name__}, which reads none.")
+        if memory is not None and (len(memory.shape) != 3 or memory.shape[-1] != self.memory_size):
+            raise ValueError(
+                f"Expected a memory of shape (batch, time, {self.memory_size}), received {tuple(memory.shape)}."
+            )
+        self.memory = None if memory is None else (memory, mask)
+
+    def prepared_memory(self):
+        """What `prepare` makes of the memory: once before a loop of `Recurrent`, elsewhere when it is wanted."""
+        if self.prepared is not None:
+            return self.prepared
+        if self.memory is None:
+            raise ValueError(
+                f"Expected a memory for {type(self).__name__}: `cell.memorize(memory, mask)`, or `memory=` in the call "
+                "of `archs.Recurrent`. Received none."
+            )
+        memory, mask = self.memory
+        memory = ops.cast(memory, self.compute_dtype)
+        if mask is None:
+            return self.prepare(memory, ops.ones_like(memory[..., 0]))
+        return self.prepare(ops.where(mask[..., None], memory, 0), ops.cast(mask, self.compute_dtype))
+
+    def prepare(self, memory, mask):
+        """All that depends on the memory and the weights alone, as a list of float tensors.
+
+        Args:
+            memory: float tensor (batch, time, memory_size).
+            mask: the same dtype, (batch, time): one, or zero where nothing is to be read.
+        """
+        raise NotImplementedError(f"{type(self).__name__} has to define `prepare`.")
+
+    @contextlib.contextmanager
+    def reading(self, prepared):
+        """Within it the cell reads `prepared`, what `prepare` returned."""
+        before, self.prepared = self.prepared, prepared
+        try:
+            yield
+        finally:
+            self.prepared = before
 
     def checked_states(self, states):
         """The states as a tuple, if their number and sizes are right."""

@@ -18,7 +18,7 @@ class TiedEmbedding(keras.layers.ReversibleEmbedding):
         return mask
 
 
-def sequence_inputs(features, *, lengths, dtype, vocabulary=None, tied=False, frames=False):
+def sequence_inputs(features, *, lengths, dtype, vocabulary=None, tied=False, frames=False, batch_size=None):
     """What a functional model over sequences starts from.
 
     Args:
@@ -28,6 +28,7 @@ def sequence_inputs(features, *, lengths, dtype, vocabulary=None, tied=False, fr
         vocabulary: None, or the number of tokens; the inputs are then ints below it.
         tied: whether the embedding is also to serve, turned round, as the output layer.
         frames: whether `features` may also be (height, width, channels).
+        batch_size: None, or the only one that the model takes.
 
     Returns:
         The model's inputs (a tensor, or with `lengths` a dict of `inputs` and `lengths`), the sequences
@@ -35,18 +36,19 @@ def sequence_inputs(features, *, lengths, dtype, vocabulary=None, tied=False, fr
     """
     shape = features if frames and isinstance(features, (tuple, list)) and len(features) == 3 else [features]
     shape = [checks.positive_integer("features", size) for size in shape]
+    batch_size = batch_size if batch_size is None else checks.positive_integer("batch_size", batch_size)
     embedding = None
     if vocabulary is None:
-        sequences = keras.Input((None, *shape), name="inputs")
+        sequences = keras.Input((None, *shape), batch_size, name="inputs")
         inputs = sequences
     else:
         vocabulary = checks.positive_integer("vocabulary", vocabulary)
         kind = TiedEmbedding if tied else keras.layers.Embedding
         embedding = kind(vocabulary, *shape, dtype=dtype, name="embedding")
-        inputs = keras.Input((None,), name="inputs", dtype="int32")
+        inputs = keras.Input((None,), batch_size, name="inputs", dtype="int32")
         sequences = embedding(inputs)
     mask = None
     if lengths:
-        inputs = {"inputs": inputs, "lengths": keras.Input((), name="lengths", dtype="int32")}
+        inputs = {"inputs": inputs, "lengths": keras.Input((), batch_size, name="lengths", dtype="int32")}
         sequences, mask = CutToLengths(dtype=dtype, name="cut")(sequences, inputs["lengths"])
     return inputs, sequences, mask, embedding

@@ -35,13 +35,17 @@ class Recurrent(keras.layers.RNN):
         initial_state: list of tensors (batch, size), one per state. Default: the cell's `get_initial_state`.
         mask: bool tensor (batch, time); where it is False the state stays as it is.
         training: whether dropout is active.
+        memory: float tensor (batch, memory time, memory_size), for a cell that reads one, in place of what its
+            `memorize` was given.
+        memory_mask: bool tensor (batch, memory time).
+        starts: bool tensor (batch,), for a stateful layer: rows that begin from the initial state again.
 
     Returns:
         Float tensor (batch, time, units) or (batch, units); with `return_state`, a tuple of it and each state.
 
     Raises:
         ValueError: inputs that are not of rank 3, or of another feature size than the first time; states of a wrong
-            number or size.
+            number or size; a memory for a cell that reads none, or none for one that does.
     """
 
     def __init__(self, cell, return_sequences=False, return_state=False, **kwargs):
@@ -64,11 +68,45 @@ class Recurrent(keras.layers.RNN):
         mask = tree.flatten(mask)[0] if self.return_sequences else None
         return [mask] + [None] * len(tree.flatten(self.state_size)) if self.return_state else mask
 
-    def call(self, sequences, initial_state=None, mask=None, training=False):
+    def call(
+        self,
+        sequences,
+        initial_state=None,
+        mask=None,
+        training=False,
+        memory=None,
+        memory_mask=None,
+        starts=None,
+    ):
         if initial_state is not None and isinstance(self.cell, Cell):
             initial_state = list(self.cell.checked_states(initial_state))
-        with self._dropout_masks(training):
+        if starts is not None:
+            if not self.stateful:
+                raise ValueError("Expected `starts` for a layer with `stateful=True` only.")
+            fresh = self.get_initial_state(sequences.shape[0])
+            pairs = zip(tree.flatten(fresh), tree.flatten(self.states), strict=True)
+            states = [ops.where(starts[:, None], ops.cast(new, old.dtype), old) for new, old in pairs]
+            initial_state = tree.pack_sequence_as(fresh, states)
+        with self._dropout_masks(training), self._memory(memory, memory_mask):
             return super().call(sequences, initial_state=initial_state, mask=mask, training=training)
+
+    @contextlib.contextmanager
+    def _memory(self, memory, mask):
+        """Within it the cells that read a memory have it, prepared."""
+        readers = [c for c in getattr(self.cell, "cells", [self.cell]) if getattr(c, "reads_memory", False)]
+        if memory is not None and not readers:
+            raise ValueError(f"Expected no `memory` for {type(self.cell).__name__}, which reads none.")
+        before = [cell.memory for cell in readers]
+        with contextlib.ExitStack() as stack:
+            for cell in readers:
+                if memory is not None:
+                    cell.memorize(memory, mask)
+                stack.enter_context(cell.reading(cell.prepared_memory()))
+            try:
+                yield
+            finally:
+                for cell, old in zip(readers, before, strict=True):
+                    cell.memory = old
 
     def inner_loop(self, sequences, initial_state, mask, training=False):
         cells = getattr(self.cell, "cells", [self.cell])

@@ -105,8 +105,8 @@ def make_cell(cell, units, **arguments):
         **arguments: further constructor arguments, for a name or a class. A function sets its own.
 
     Raises:
-        ValueError: an unknown name, something that is none of the three, arguments for a function, or
-            something that does not make a cell.
+        ValueError: an unknown name, something that is none of the three, arguments for a function,
+            something that does not make a cell, or a cell that reads an external memory.
     """
     if isinstance(cell, str):
         cell = entry(cell, "cell").target
@@ -117,4 +117,6 @@ def make_cell(cell, units, **arguments):
     made = cell(units, **arguments)
     if not hasattr(made, "state_size") or isinstance(made, keras.layers.RNN):
         raise ValueError(f"Expected what is given as `cell` to make a cell, received {made!r} from {cell!r}.")
+    if getattr(made, "reads_memory", False):
+        raise ValueError(f"Expected a `cell` that reads no memory, received {made!r}; its decoder gives a cell one.")
     return made

@@ -29,7 +29,8 @@ class _Step(keras.layers.Layer):
 class _Loop:
     """One cell over one batch of sequences; time is the first axis of all that has one.
 
-    `weights` are the values of the cell's variables, `kernels` those that its products multiply with, in their order.
+    `weights` are the values of the cell's variables and, after them, what it prepared of an external memory; `kernels`
+    are those that its products multiply with, in their order.
     """
 
     def __init__(self, cell, mask, training, keep_outputs, add_bias):
@@ -41,8 +42,13 @@ class _Loop:
     def step(self, weights, x, states, mask, product, squash=scaled_tanh):
         """The new states, with `product(a, kernel)` for every recurrent product and `squash` for gates."""
         self.cell.product, self.cell.squash, self.cell.held_masks = product, squash, self.masks
+        variables = self.cell.variables
+        memory = list(weights[len(variables) :]) or None
         try:
-            with keras.StatelessScope(zip(self.cell.variables, weights, strict=True)):
+            with (
+                keras.StatelessScope(zip(variables, weights, strict=False)),
+                self.cell.reading(memory),
+            ):
                 new = self.layer(x, list(states))
         finally:
             self.cell.product, self.cell.squash, self.cell.held_masks = multiply, scaled_tanh, None
@@ -204,7 +210,7 @@ class _Loop:
             time - 1,
             [y[time - 1] for y in gates],
             list(by_finals),
-            [tf.zeros(weights[i].shape, wide) for i in own_weights],
+            [tf.zeros_like(weights[i], wide) for i in own_weights],
             {i: tf.zeros(tf.shape(by), wide) for i, by in by_outcomes.items() if i not in outcomes},
             tf.TensorArray(x.dtype, time if same is None else 0),
             {i: tf.TensorArray(entering[i].dtype, time) for i, k in entered.items() if k is None},
@@ -252,7 +258,18 @@ def is_fused(cell):
     loop = _Loop(cell, None, False, False, False)
     x = tf.convert_to_tensor(cell.project(tf.zeros((1, cell.input_spec.axes[-1]), cell.compute_dtype)))
     states = [tf.convert_to_tensor(s) for s in cell.get_initial_state(1)]
-    return loop.kernels_are_weights([tf.convert_to_tensor(v) for v in cell.variables], x[None], states)
+    with cell.reading(_an_empty_memory(cell)):
+        return loop.kernels_are_weights(_weights(cell), x[None], states)
+
+
+def _weights(cell):
+    return [tf.convert_to_tensor(v) for v in (*cell.variables, *(cell.prepared or []))]
+
+
+def _an_empty_memory(cell):
+    if not cell.reads_memory:
+        return None
+    return cell.prepare(tf.zeros((1, 1, cell.memory_size), cell.compute_dtype), tf.ones((1, 1), cell.compute_dtype))
 
 
 def fused_loop(cell, x, states, mask, training, keep_outputs, add_bias=False):
@@ -272,7 +289,7 @@ def fused_loop(cell, x, states, mask, training, keep_outputs, add_bias=False):
         any order can be taken; those of the first are the fused ones.
     """
     loop = _Loop(cell, mask, training, keep_outputs, add_bias)
-    weights = [tf.convert_to_tensor(v) for v in cell.variables]
+    weights = _weights(cell)
     states = [tf.convert_to_tensor(s) for s in states]
     # A gradient is taken when the sequence layer has long forgotten its masks.
     loop.masks = cell.get_dropout_mask(states[0]), cell.get_recurrent_dropout_mask(states[0])

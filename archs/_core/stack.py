@@ -28,7 +28,9 @@ def make_cells(cell, units, **arguments):
     return [make_cell(c, checks.positive_integer("units", n), **arguments) for c, n in zip(cells, sizes, strict=True)]
 
 
-def run_cells(cells, sequences, *, mask, return_sequences, dropout, residual=False, wrap=None):
+def run_cells(
+    cells, sequences, *, mask, return_sequences, dropout, residual=False, wrap=None, stateful=False, starts=None
+):
     """Puts the layers of a stack on top of each other in a functional model, dropout around them.
 
     Args:
@@ -39,7 +41,14 @@ def run_cells(cells, sequences, *, mask, return_sequences, dropout, residual=Fal
         dropout: rate on what goes into each layer and out of the last, a fresh mask in each time step.
         residual: whether each layer but the lowest adds its input to its output.
         wrap: None, or a function of a layer and its number that returns the layer to use.
+        stateful: whether a batch starts from the final states of the one before.
+        starts: None, or a bool tensor (batch,): rows of a stateful stack that begin anew.
+
+    Raises:
+        ValueError: `stateful` and a batch size that is not fixed.
     """
+    if stateful and sequences.shape[0] is None:
+        raise ValueError("Expected a `batch_size` with `stateful=True`, received None.")
     policy = cells[0].dtype_policy.name
 
     def dropped(tensor, number):
@@ -47,10 +56,14 @@ def run_cells(cells, sequences, *, mask, return_sequences, dropout, residual=Fal
 
     for number, cell in enumerate(cells, 1):
         layer = Recurrent(
-            cell, return_sequences=return_sequences or residual or number < len(cells), name=f"recurrent_{number}"
+            cell,
+            return_sequences=return_sequences or residual or number < len(cells),
+            stateful=stateful,
+            name=f"recurrent_{number}",
         )
         layer = wrap(layer, number) if wrap else layer
-        new = layer(dropped(sequences, number), mask=mask)
+        given = {} if starts is None else {"starts": starts}
+        new = layer(dropped(sequences, number), mask=mask, **given)
         sequences = keras.layers.Add(dtype=policy)([sequences, new]) if residual and number > 1 else new
     if residual and not return_sequences:
         sequences = sequences[:, -1]  # behind its length a row repeats its last output

@@ -63,7 +63,7 @@ class TensorFlow:
         batch, time_steps, features, units = size
         if implementation == "matrix product":
             return self._product(batch * time_steps, features + units, 4 * units, dtype)
-        layer = self._layer(implementation, cell, units, dtype, phase)
+        layer = self._layer(implementation, cell, batch, units, dtype, phase)
         x = tf.random.normal((batch, features) if phase == "step" else (batch, time_steps, features))
         if phase == "step":
             return self._streaming(layer.cell, x, xla)
@@ -88,13 +88,15 @@ class TensorFlow:
         }
         return run
 
-    def _layer(self, implementation, cell, units, dtype, phase):
+    def _layer(self, implementation, cell, batch, units, dtype, phase):
         keras, archs = self.keras, self.archs
         policy = {"float32": "float32", "bfloat16": "mixed_bfloat16", "float16": "mixed_float16"}[dtype]
         if implementation == "keras.layers":
             kind = {"lstm": keras.layers.LSTM, "gru": keras.layers.GRU, "simple_rnn": keras.layers.SimpleRNN}[cell]
             return kind(units, return_sequences=True, dtype=policy)
         made = archs.create(cell, units, dtype=policy)
+        if made.reads_memory:  # 50 entries for each row
+            made.memorize(self.tf.random.normal((batch, 50, units)))
         layer = archs.Recurrent if implementation == "archs" or phase == "step" else keras.layers.RNN
         return layer(made, return_sequences=True, dtype=policy)
 

@@ -17,7 +17,8 @@ def fit(model, train, *, validation, epochs, session):
 
     The run goes on from the checkpoint in the session's folder, if there is one: weights, optimizer, dropout seeds,
     running metrics and the place in the shuffled data are restored, so that on a CPU the result equals that of a run
-    that was never stopped. Ctrl-C and SIGTERM write a checkpoint first.
+    that was never stopped. Ctrl-C and SIGTERM write a checkpoint first. Stateful layers start each epoch, and each
+    validation, from their initial state.
 
     Args:
         model: a compiled `keras.Model`.
@@ -66,7 +67,10 @@ class _Keeper(keras.callbacks.Callback):
 
     def __init__(self, model, session, steps_per_epoch):
         super().__init__()
-        variables = [*model.variables, *model.optimizer.variables, *model.metrics_variables]
+        self._stateful = [layer for layer in model.layers if isinstance(layer, keras.layers.RNN) and layer.stateful]
+        # The states of stateful layers are not among the variables of their model.
+        states = keras.tree.flatten([layer.states for layer in self._stateful])
+        variables = [*model.variables, *states, *model.optimizer.variables, *model.metrics_variables]
         self._checkpoint = tf.train.Checkpoint(variables=[variable.value for variable in variables])
         self._manager = tf.train.CheckpointManager(self._checkpoint, session.folder / "checkpoint", max_to_keep=1)
         self._seconds = 60 * session.checkpoint_minutes
@@ -86,6 +90,14 @@ class _Keeper(keras.callbacks.Callback):
         self.restore()
         if self.step % self._steps_per_epoch == 0:
             self.model.reset_metrics()
+            self._reset_states()
+
+    def on_test_begin(self, logs=None):
+        self._reset_states()
+
+    def _reset_states(self):
+        for layer in self._stateful:
+            layer.reset_state()
 
     def on_train_batch_end(self, batch, logs=None):
         self.step += 1

@@ -63,6 +63,33 @@ def test_losses_leave_out_what_is_behind_the_lengths(tied):
     assert measured[0] == pytest.approx(float(loss(TOKENS[mask], np.asarray(model(x))[mask])), rel=1e-5)
 
 
+def test_a_stateful_batch_goes_on_where_the_one_before_ended(tmp_path):
+    model = archs.stacked_lstm(
+        6,
+        [5, 6],
+        9,
+        vocabulary=9,
+        cell=["lstm", "gru"],
+        return_sequences=True,
+        lengths=True,
+        stateful=True,
+        batch_size=3,
+    )
+    other = archs.stacked_lstm(6, [5, 6], 9, vocabulary=9, cell=["lstm", "gru"], return_sequences=True, lengths=True)
+    other.set_weights(model.get_weights())
+    assert model.count_params() == other.count_params()  # states are no parameters
+    whole = np.asarray(other({"inputs": TOKENS, "lengths": np.full(3, 5)}))
+    model.save(tmp_path / "model.keras")
+    for one in (model, keras.saving.load_model(tmp_path / "model.keras")):
+        parts = [one({"inputs": x, "lengths": np.full(3, x.shape[1])}) for x in (TOKENS[:, :2], TOKENS[:, 2:])]
+        np.testing.assert_allclose(np.concatenate(parts, axis=1), whole, atol=1e-6)
+    for layer in model.layers:
+        if isinstance(layer, archs.Recurrent):
+            layer.reset_state()
+    again = model({"inputs": TOKENS[:, :2], "lengths": np.full(3, 2)})
+    np.testing.assert_allclose(again, whole[:, :2], atol=1e-6)
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -74,6 +101,8 @@ def test_losses_leave_out_what_is_behind_the_lengths(tied):
         ({"tied": True}, "Expected `tied=True` with `vocabulary` equal to `outputs`"),
         ({"tied": True, "vocabulary": 2}, "received 2, 2, 4, 6 and None"),
         ({"vocabulary": 0}, "`vocabulary` to be a positive integer, received 0"),
+        ({"stateful": True}, "Expected a `batch_size` with `stateful=True`, received None"),
+        ({"batch_size": 0}, "`batch_size` to be a positive integer, received 0"),
     ],
 )
 def test_refuses(options, message):

@@ -26,7 +26,7 @@ def blocks(language):
 
 
 def test_nothing_is_left_out():
-    assert len(blocks("python")) == 4
+    assert len(blocks("python")) == 5
     assert len(blocks("sh")) == 4
 
 

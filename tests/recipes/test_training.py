@@ -47,14 +47,17 @@ def fit(folder, stop_at=None, monkeypatch=None, **options):
     assert len(train) == STEPS
     session = sessions.Session("test", folder, **options)
     if stop_at is not None:
-        steps = iter(range(1, 100))
-        step = keras.callbacks.Callback()
-        step.on_train_batch_begin = lambda batch, logs=None: (
-            next(steps) == stop_at and os.kill(os.getpid(), signal.SIGINT)
-        )
-        monkeypatch.setattr(training, "_Progress", type("P", (_WithCallback,), {"callback": step}))
+        stop_in_step(stop_at, monkeypatch)
     history = training.fit(model, train, validation=validation, epochs=3, session=session)
     return [np.asarray(v) for v in (*model.variables, *model.optimizer.variables)], history
+
+
+def stop_in_step(number, monkeypatch):
+    """Lets SIGINT arrive in that step of the next training."""
+    steps = iter(range(1, 100))
+    step = keras.callbacks.Callback()
+    step.on_train_batch_begin = lambda batch, logs=None: next(steps) == number and os.kill(os.getpid(), signal.SIGINT)
+    monkeypatch.setattr(training, "_Progress", type("P", (_WithCallback,), {"callback": step}))
 
 
 class _WithCallback(training._Progress):
@@ -138,6 +141,34 @@ def test_precision_becomes_the_policy():
         assert keras.config.dtype_policy().name == "mixed_bfloat16"
     finally:
         keras.config.set_dtype_policy("float32")
+
+
+def test_stateful_layers_start_anew_with_each_epoch_and_each_validation_and_are_resumed(tmp_path, monkeypatch):
+    rng = np.random.default_rng(0)
+    columns = {"x": tf.constant(rng.normal(size=(12, 5, 4)), tf.float32), "y": tf.constant(rng.integers(2, size=12))}
+    batches = data.Batches(columns, 3, lambda batch, seed: (batch["x"], batch["y"]))
+    options = {"cell": ["lstm", "gru"], "stateful": True, "batch_size": 3}
+
+    def fit(folder, learning_rate=0.1):
+        keras.utils.set_random_seed(0)
+        model = archs.stacked_lstm(4, 6, 2, **options)
+        model.compile(keras.optimizers.SGD(learning_rate), keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+        session = sessions.Session("test", tmp_path / folder)
+        return model, training.fit(model, batches, validation=batches, epochs=2, session=session)
+
+    _, history = fit("still", learning_rate=0.0)
+    losses = {row[name] for row in history for name in ("loss", "val_loss")}
+    assert max(losses) - min(losses) < 1e-6
+
+    model, _ = fit("whole")
+    with monkeypatch.context() as patch:
+        stop_in_step(6, patch)
+        with pytest.raises(KeyboardInterrupt):
+            fit("stopped")
+    other, _ = fit("stopped")
+    assert rows(tmp_path / "stopped") == rows(tmp_path / "whole")
+    for value, expected in zip(other.get_weights(), model.get_weights(), strict=True):
+        np.testing.assert_array_equal(value, expected)
 
 
 @pytest.mark.slow

@@ -1,0 +1,155 @@
+"""What a trained `encoder_decoder_lstm` writes: beam search, and where its attention looked; also within a graph."""
+
+import contextlib
+
+import keras
+from keras import ops
+
+from archs._core import checks
+
+
+class _Decoder:
+    """The decoder of a model, step by step: from tokens and states to logits and states."""
+
+    def __init__(self, model):
+        names = {layer.name for layer in model.layers}
+        if not {"encoder", "decoder_1", "decoder_embedding", "outputs"} <= names:
+            raise ValueError(f"Expected a model of `encoder_decoder_lstm`, received {model.name!r}.")
+        self.encoder, self.embedding = model.get_layer("encoder"), model.get_layer("decoder_embedding")
+        self.outputs = model.get_layer("outputs")
+        count = sum(name.startswith("decoder_") and name.removeprefix("decoder_").isdecimal() for name in names)
+        self.cells = [model.get_layer(f"decoder_{number}").cell for number in range(1, count + 1)]
+
+    @contextlib.contextmanager
+    def encoded(self, request, copies):
+        """The initial states for `copies` of each row of a request; within it the decoder can be run."""
+        names = ("inputs", "lengths")
+        request = {name: ops.convert_to_tensor(request[name]) for name in names if name in request}
+        encoded = self.encoder(request if "lengths" in request else request["inputs"], training=False)
+        last = self.cells[-1]
+        prepared = None
+        if getattr(last, "reads_memory", False):
+            last.memorize(encoded["memory"], encoded.get("mask"))
+            prepared = [ops.repeat(a, copies, axis=0) for a in last.prepared_memory()]
+            last.memorize(None)
+        with last.reading(prepared) if prepared else contextlib.nullcontext():
+            yield keras.tree.map_structure(lambda state: ops.repeat(state, copies, axis=0), encoded["states"])
+
+    def step(self, tokens, states):
+        """Logits (batch, outputs) and the new states after `tokens` (batch,)."""
+        x, new = self.embedding(tokens), []
+        for cell, old in zip(self.cells, states, strict=True):
+            x, after = cell(x, list(old), training=False)
+            new.append(list(after))
+        return self.outputs(x), new
+
+
+def beam_search(model, request, *, start, end, max_length, beam=1, length_penalty=0.0):
+    """The most probable sequences that the decoder can write, as far as a beam finds them; a beam of 1 is greedy.
+
+    In each step the `beam` most probable beginnings of each row are kept. One that has ended stays as it is. At the end
+    they are ordered by log probability / ((5 + length) / 6) ** length_penalty (Wu et al. 2016), where the length counts
+    the end token.
+
+    Args:
+        model: of `encoder_decoder_lstm`.
+        request: dict of `inputs` and, if the model takes them, `lengths`, as the model takes them.
+        start: int, the token that the decoder is fed first.
+        end: int, the token that ends a sequence.
+        max_length: int, after so many tokens a sequence is cut off.
+        beam: positive integer.
+        length_penalty: float, 0 for none; a larger one favours longer sequences.
+
+    Returns:
+        A dict of `tokens`, int32 (batch, beam, max_length), the best first, filled up with `end`; `lengths`, int32
+        (batch, beam), without the end token; `log_probabilities`, float32 (batch, beam), of the sequence with its end
+        token.
+
+    Raises:
+        ValueError: the model is no `encoder_decoder_lstm`, or an argument is out of its range.
+    """
+    beam = checks.positive_integer("beam", beam)
+    max_length = checks.positive_integer("max_length", max_length)
+    decoder = _Decoder(model)
+    size = decoder.outputs.units
+    start, end = (checks.between(n, v, 0, size - 1) for n, v in (("start", start), ("end", end)))
+    batch = ops.shape(request["inputs"])[0]
+    places = ops.arange(max_length)
+    only_end = ops.where(ops.arange(size) == end, 0.0, -1e9)
+
+    def pick(tensor, parents):
+        """Of a tensor (batch, beam, ...) or (batch * beam, ...), the rows (batch, beam) that `parents` names."""
+        rows = ops.reshape(ops.arange(batch)[:, None] * beam + parents, (-1,))
+        return ops.take(ops.reshape(tensor, (-1, *tensor.shape[-1:])), rows, axis=0)
+
+    def more(t, tokens, last, scores, done, states):
+        return ops.logical_and(t < max_length, ops.logical_not(ops.all(done)))
+
+    def body(t, tokens, last, scores, done, states):
+        logits, states = decoder.step(ops.reshape(last, (-1,)), states)
+        gains = ops.log_softmax(ops.cast(logits, "float32"), axis=-1)
+        gains = ops.where(done[..., None], only_end, ops.reshape(gains, (-1, beam, size)))
+        totals = ops.reshape(scores[..., None] + gains, (-1, beam * size))
+        scores, best = ops.top_k(totals, beam)
+        best = ops.cast(best, "int32")
+        parents, last = best // size, best % size
+        tokens = ops.reshape(pick(tokens, parents), (-1, beam, max_length))
+        tokens = ops.where(places == t, last[..., None], tokens)
+        done = ops.logical_or(ops.take_along_axis(done, parents, axis=1), last == end)
+        states = keras.tree.map_structure(lambda state: pick(state, parents), states)
+        return t + 1, tokens, last, scores, done, states
+
+    with decoder.encoded(request, beam) as states:
+        first = ops.where(ops.arange(beam) == 0, 0.0, -1e9)  # all copies of a row are alike: only one goes on
+        loop = (
+            ops.cast(0, "int32"),
+            ops.full((batch, beam, max_length), end, dtype="int32"),
+            ops.full((batch, beam), start, dtype="int32"),
+            ops.broadcast_to(first, (batch, beam)),
+            ops.zeros((batch, beam), dtype="bool"),
+            states,
+        )
+        _, tokens, _, scores, _, _ = ops.while_loop(more, body, loop, maximum_iterations=max_length)
+    lengths = ops.sum(ops.cast(ops.cumsum(ops.cast(tokens == end, "int32"), axis=-1) == 0, "int32"), axis=-1)
+    penalty = ((6.0 + ops.cast(lengths, "float32")) / 6.0) ** length_penalty
+    _, order = ops.top_k(scores / penalty, beam)
+    order = ops.cast(order, "int32")
+    return {
+        "tokens": ops.take_along_axis(tokens, order[..., None], axis=1),
+        "lengths": ops.take_along_axis(lengths, order, axis=1),
+        "log_probabilities": ops.take_along_axis(scores, order, axis=1),
+    }
+
+
+def attention(model, request, decoder_inputs):
+    """Where a decoder with attention looks while it is fed given tokens.
+
+    Args:
+        model: of `encoder_decoder_lstm`, with attention.
+        request: as for `beam_search`.
+        decoder_inputs: int tensor (batch, steps): the start token, and what was written.
+
+    Returns:
+        Float tensor (batch, steps, time): in each step a weight for each time step of the inputs, their sum one.
+
+    Raises:
+        ValueError: the model has no attention.
+    """
+    decoder = _Decoder(model)
+    last = decoder.cells[-1]
+    if not getattr(last, "reads_memory", False):
+        raise ValueError(f"Expected a model with attention, received {model.name!r}, which has none.")
+
+    tokens = ops.transpose(ops.cast(decoder_inputs, "int32"))
+    steps, batch = ops.shape(tokens)
+
+    def body(t, states, weights):
+        _, new = decoder.step(tokens[t], states)
+        looked = ops.cast(last.alignment(states[-1], new[-1]), "float32")
+        return t + 1, new, ops.slice_update(weights, (t, 0, 0), looked[None])
+
+    with decoder.encoded(request, 1) as states:
+        weights = ops.zeros((steps, batch, ops.shape(request["inputs"])[1]))
+        loop = (ops.cast(0, "int32"), states, weights)
+        _, _, weights = ops.while_loop(lambda t, *_: t < steps, body, loop)
+    return ops.transpose(weights, (1, 0, 2))

@@ -1,0 +1,193 @@
+"""The decoder that looks at a memory: a recurrent cell with Bahdanau's or Luong's attention around it."""
+
+import keras
+from keras import ops
+
+from archs._core import checks
+from archs._core.cell import Cell
+from archs._core.registry import cell, make_cell
+
+_SHARED = ("activation", "use_bias", "dtype")
+_SHARED += tuple(
+    f"{role}_{kind}"
+    for role in ("kernel", "recurrent", "bias")
+    for kind in ("initializer", "regularizer", "constraint")
+)
+
+
+@cell(paper="Bahdanau et al. 2014; Luong et al. 2015", url="https://arxiv.org/abs/1409.0473", year=2014)
+class AttentionDecoderCell(Cell):
+    r"""Recurrent cell that reads a memory, such as the outputs of an encoder, by attention in each time step.
+
+    D. Bahdanau, K. Cho, Y. Bengio, "Neural Machine Translation by Jointly Learning to Align and Translate", 2014,
+    section 3.1 and appendix A.1.2; M.-T. Luong, H. Pham, C. D. Manning, "Effective Approaches to Attention-based Neural
+    Machine Translation", EMNLP 2015, equations (5), (7) and (8) and section 3.3 (input feeding).
+
+    Equations:
+
+    $$
+    \begin{aligned}
+    h_t &= f([x_t; c_t], h_{t-1}) \\
+    e_{tj} &= \tanh(h_{t-1} W_q + m_j W_m) v \\
+    \alpha_{tj} &= \exp(e_{tj}) / \sum_k \exp(e_{tk}) \\
+    c_t &= \sum_j \alpha_{tj} m_j \\
+    a_t &= \tanh([c_t; h_t] W_a)
+    \end{aligned}
+    $$
+
+    for an inner cell f with the output h, and the entries m_j of the memory that are not masked; where all are, c is
+    zero. With `attention="luong"` the first two lines are
+
+    $$
+    \begin{aligned}
+    h_t &= f([x_t; a_{t-1}], h_{t-1}) \\
+    e_{tj} &= h_t (m_j W_m)^\top
+    \end{aligned}
+    $$
+
+    Weights, for d features, n units and a memory of m = `memory_size`, with the inner cell `lstm`:
+
+    | name | symbol | shape |
+    |---|---|---|
+    | memory_kernel | W_m | (m, n) |
+    | query_kernel | W_q | (n, n) |
+    | score_kernel | v | (n,) |
+    | attention_kernel | W_a | (m + n, n) |
+    | kernel | of f | (d + m, 4n) |
+    | recurrent_kernel | of f | (n, 4n) |
+    | bias | of f | (4n,) |
+
+    With `attention="luong"` kernel is (d + n, 4n), and there is no query_kernel and no score_kernel.
+
+    Departures from the papers: f is any cell, by default `lstm`, where Bahdanau has a GRU and Luong a stack of LSTMs;
+    the output a of both is Luong's, where Bahdanau reads a maxout layer of the state before, the word before and the
+    context. Of Luong's attentions the global one with the score "general" is here. Neither has biases outside f.
+
+    Args:
+        units: positive integer, n.
+        cell: the inner cell f: a catalog name, a cell class, a function `units -> cell`, or a cell.
+        attention: `"bahdanau"` or `"luong"`.
+        memory_size: m, the size of one entry of the memory. Default: n.
+        **kwargs: of `archs.Cell`. Those of activations, biases, kernels and dtype are the inner cell's, too.
+
+    Call arguments:
+        inputs: float tensor (batch, features).
+        states: list of a, (batch, units), and the states of the inner cell.
+        training: whether dropout is active.
+
+    The memory is given before: `cell.memorize(memory, mask)`, or in the call of `archs.Recurrent` as
+    `memory=...`.
+
+    Returns:
+        a, (batch, units), and the list of the new states.
+
+    Raises:
+        ValueError: see `archs.Cell`; and on a call, there is no memory, or one of another size.
+
+    Example:
+
+    >>> import keras, archs
+    >>> layer = archs.Recurrent(archs.AttentionDecoderCell(6, cell="gru", memory_size=3), return_sequences=True)
+    >>> layer(keras.ops.ones((2, 5, 4)), memory=keras.ops.ones((2, 7, 3))).shape
+    TensorShape([2, 5, 6])
+    """
+
+    states = ("a", "h", "c")
+    reads_memory = True
+
+    def __init__(self, units, *, cell="lstm", attention="bahdanau", memory_size=None, **kwargs):
+        if not isinstance(cell, Cell):
+            units = checks.positive_integer("units", units)
+            given = {name: kwargs[name] for name in _SHARED if kwargs.get(name) is not None}
+            cell = make_cell(cell, units, **given | ({"name": "inner"} if isinstance(cell, (str, type)) else {}))
+        if not isinstance(cell, Cell):
+            raise ValueError(f"Expected `cell` to make an inner cell of the catalog, received {cell!r}.")
+        self.candidate, self.one_memory = cell.candidate, cell.one_memory  # the checks of Cell read them
+        super().__init__(units, **kwargs)
+        self.cell = cell
+        self.attention = checks.one_of("attention", attention, ("bahdanau", "luong"))
+        self.memory_size = checks.positive_integer("memory_size", memory_size or units)
+        self.states = ("a", *cell.states)
+        self.clocks = cell.clocks
+        self.state_size = [units, *cell.state_size]
+        self.product_sizes, self.inner_sizes = cell.product_sizes, cell.inner_sizes
+        # What acts on the inner cell from outside, dropout and time loops, does so through this one.
+        for name in ("drop_input", "drop_recurrent", "drop_candidate", "product", "squash"):
+            setattr(cell, name, lambda *arguments, name=name: getattr(self, name)(*arguments))
+
+    def get_config(self):
+        cell = keras.saving.serialize_keras_object(self.cell)
+        cell.pop("build_config", None)  # this cell builds it
+        return super().get_config() | {"cell": cell}
+
+    @classmethod
+    def from_config(cls, config):
+        if isinstance(config["cell"], dict):
+            config = config | {"cell": keras.saving.deserialize_keras_object(config["cell"])}
+        return super().from_config(config)
+
+    def build(self, input_shape):
+        super().build(input_shape)
+        d, n, m, inner = input_shape[-1], self.units, self.memory_size, self.cell.state_size[0]
+        self.cell.build((None, d + (m if self.attention == "bahdanau" else n)))
+        self.memory_kernel = self.weight(
+            "memory_kernel", (m, n if self.attention == "bahdanau" else inner), role="kernel"
+        )
+        if self.attention == "bahdanau":
+            self.query_kernel = self.weight("query_kernel", (inner, n), role="kernel")
+            self.score_kernel = self.weight("score_kernel", (n,), role="kernel")
+        self.attention_kernel = self.weight("attention_kernel", (m + inner, n), role="kernel")
+
+    def prepare(self, memory, mask):
+        return [ops.matmul(memory, self.memory_kernel), memory, mask]
+
+    def project(self, inputs):
+        if not self._splits_inputs:
+            return inputs
+        return self.cell.add_bias(ops.matmul(inputs, self.cell.kernel[: inputs.shape[-1]]))
+
+    @property
+    def _splits_inputs(self):
+        """Whether what f reads is a sum of products, so that the one with x can be taken out of a loop over time."""
+        return type(self.cell).project is Cell.project
+
+    def recur(self, x, states):
+        a, old = states[0], tuple(states[1:])
+        if self.attention == "bahdanau":
+            context, _ = self.look(old[0])
+            new = self._run(x, context, old)
+        else:
+            new = self._run(x, a, old)
+            context, _ = self.look(new[0])
+        a = ops.tanh(self.product(ops.concatenate([context, new[0]], axis=-1), self.attention_kernel))
+        return a, *new
+
+    def _run(self, x, fed, states):
+        """The states of f after a step that reads x and `fed`."""
+        with self.cell.dropping(self._training):
+            if self._splits_inputs:
+                x = x + self.product(fed, self.cell.kernel[self.input_spec.axes[-1] :])
+            else:
+                x = self.cell.project(ops.concatenate([x, fed], axis=-1))
+            return self.cell.recur(x, states)
+
+    def look(self, h):
+        """The context (batch, m) and the attention weights (batch, memory time) for outputs h of the inner cell."""
+        keys, values, mask = self.prepared_memory()
+        if self.attention == "bahdanau":
+            query = self.product(h, self.query_kernel)
+            scores = ops.sum(ops.tanh(query[:, None] + keys) * self.score_kernel, axis=-1)
+        else:
+            scores = ops.matmul(keys, h[..., None])[..., 0]
+        scores = scores + (mask - 1) * 1e4
+        weights = ops.exp(scores - ops.max(scores, axis=-1, keepdims=True)) * mask
+        weights = weights / ops.maximum(ops.sum(weights, axis=-1, keepdims=True), 1e-6)  # nothing to read: zeros
+        return ops.matmul(weights[:, None], values)[:, 0], weights
+
+    def alignment(self, old, new):
+        """The attention weights (batch, memory time) of the step that led from the states `old` to `new`."""
+        return self.look((old if self.attention == "bahdanau" else new)[1])[1]
+
+    def get_initial_state(self, batch_size):
+        a = ops.zeros((batch_size, self.units), dtype=self.compute_dtype)
+        return [a, *self.cell.get_initial_state(batch_size)]

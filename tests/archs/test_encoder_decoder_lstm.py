@@ -1,0 +1,126 @@
+"""What is particular to encoder-decoder models: where the decoder starts, what it writes, where it looks."""
+
+import itertools
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import archs
+
+END, OTHERS, LONGEST = 2, (0, 1), 4
+KINDS = [(attention, ways) for attention in (None, "bahdanau", "luong") for ways in (False, True)]
+RNG = np.random.default_rng(0)
+X = {"inputs": RNG.integers(0, 7, (3, 5)).astype("int32"), "lengths": np.array([5, 2, 3], "int32")}
+
+
+def random_model(attention="bahdanau", bidirectional=False, **options):
+    options = {"lengths": True, "vocabulary": 7} | options
+    model = archs.encoder_decoder_lstm(4, [6, 5], 3, attention=attention, bidirectional=bidirectional, **options)
+    rng = np.random.default_rng(1)
+    model.set_weights([0.7 * rng.normal(size=w.shape) for w in model.weights])
+    return model
+
+
+def all_sequences(model):
+    """Every sequence that can be written, with its log probability, for each row of X, the most probable first."""
+    written = [s for n in range(LONGEST + 1) for s in itertools.product(OTHERS, repeat=n)]
+    targets = np.full((len(written), LONGEST), END)
+    for row, s in zip(targets, written, strict=True):
+        row[: len(s)] = s
+    counted = np.minimum([len(s) + 1 for s in written], LONGEST)
+    for row in range(3):
+        x = {name: np.repeat(value[row : row + 1], len(written), axis=0) for name, value in X.items()}
+        x["decoder_inputs"] = np.pad(targets[:, :-1], [(1, 0), (0, 0)][::-1])
+        shares = keras.ops.log_softmax(model(x | {"decoder_lengths": counted}))
+        gains = np.take_along_axis(np.asarray(shares), targets[..., None], axis=-1)[..., 0]
+        totals = [g[:n].sum() for g, n in zip(gains, counted, strict=True)]
+        yield sorted(zip(totals, written, strict=True), reverse=True)
+
+
+@pytest.mark.parametrize(("attention", "bidirectional"), KINDS)
+def test_a_wide_beam_finds_what_trying_everything_finds(attention, bidirectional):
+    model = random_model(attention, bidirectional)
+    search = tf.function(
+        lambda request: archs.decoding.beam_search(model, request, start=0, end=END, max_length=LONGEST, beam=31)
+    )
+    found = search({name: tf.constant(value) for name, value in X.items()})
+    for row, expected in enumerate(all_sequences(model)):
+        for place, (total, tokens) in enumerate(expected[:5]):
+            length = int(found["lengths"][row, place])
+            assert tuple(found["tokens"][row, place, :length].numpy()) == tokens
+            assert np.all(found["tokens"][row, place, length:] == END)
+            np.testing.assert_allclose(found["log_probabilities"][row, place], total, atol=1e-4)
+
+
+def test_a_beam_of_one_is_greedy_and_blind_to_other_rows():
+    model = random_model()
+    search = {"start": 0, "end": END, "max_length": 9}
+    greedy = archs.decoding.beam_search(model, X, **search)
+    for row in range(3):
+        tokens, request = [0], {name: value[row : row + 1] for name, value in X.items()}
+        request["inputs"] = request["inputs"][:, : request["lengths"][0]]
+        while len(tokens) < 10 and tokens[-1] != END:
+            x = request | {"decoder_inputs": np.array([tokens]), "decoder_lengths": np.array([len(tokens)])}
+            tokens.append(int(np.argmax(model(x)[0, -1])))
+        expected = [*tokens[1:], *[END] * 9][:9]
+        np.testing.assert_array_equal(greedy["tokens"][row, 0], expected)
+        alone = archs.decoding.beam_search(model, request, **search)
+        np.testing.assert_array_equal(alone["tokens"][0], greedy["tokens"][row])
+
+
+def test_length_penalty_orders_the_same_sequences_otherwise():
+    model, search = random_model(), {"start": 0, "end": END, "max_length": LONGEST, "beam": 31}
+    found = archs.decoding.beam_search(model, X, length_penalty=3.0, **search)
+    values = found["log_probabilities"] / ((6.0 + tf.cast(found["lengths"], tf.float32)) / 6.0) ** 3.0
+    assert np.all(np.diff(values) <= 1e-6)
+    plain = archs.decoding.beam_search(model, X, **search)
+    assert np.any(plain["tokens"] != found["tokens"])
+    np.testing.assert_allclose(*(np.sort(a["log_probabilities"]) for a in (plain, found)), rtol=1e-6)
+
+
+@pytest.mark.parametrize("attention", ["bahdanau", "luong"])
+def test_attention_is_what_the_decoder_read(attention):
+    model = random_model(attention)
+    decoder_inputs = RNG.integers(0, 3, (3, 6))
+    weights = np.asarray(tf.function(archs.decoding.attention)(model, X, tf.constant(decoder_inputs)))
+    assert weights.shape == (3, 6, 5)
+    np.testing.assert_allclose(weights.sum(axis=-1), 1, atol=1e-5)
+    assert np.all(weights[1, :, 2:] == 0)
+    assert np.ptp(weights[0], axis=0).max() > 1e-3
+    decoder, encoded = model.get_layer("decoder_2").cell, model.get_layer("encoder")(X)
+    decoder.memorize(encoded["memory"], encoded["mask"])
+    x = model.get_layer("decoder_embedding")(decoder_inputs[:, 0])
+    old = list(encoded["states"][1])
+    _, new = decoder(model.get_layer("decoder_1").cell(x, list(encoded["states"][0]))[0], old)
+    np.testing.assert_allclose(decoder.alignment(old, new), weights[:, 0], atol=1e-6)
+
+
+def test_without_attention_only_the_final_states_pass():
+    model = random_model(None)
+    encoded = model.get_layer("encoder")(X)
+    assert list(encoded) == ["states"]
+    assert [len(states) for states in encoded["states"]] == [2, 2]
+    with pytest.raises(ValueError, match="Expected a model with attention"):
+        archs.decoding.attention(model, X, np.zeros((3, 1)))
+
+
+def test_a_reloaded_model_writes_the_same(tmp_path):
+    model = random_model("luong", True, dropout=0.2, recurrent_dropout=0.1)
+    model.save(tmp_path / "model.keras")
+    loaded = keras.saving.load_model(tmp_path / "model.keras")
+    search = {"start": 0, "end": END, "max_length": LONGEST, "beam": 3}
+    first, second = (archs.decoding.beam_search(m, X, **search)["log_probabilities"] for m in (model, loaded))
+    np.testing.assert_allclose(first, second, atol=1e-5)
+
+
+def test_other_models_and_values_are_refused():
+    vanilla = archs.vanilla_lstm(4, 6, 2)
+    with pytest.raises(ValueError, match="Expected a model of `encoder_decoder_lstm`"):
+        archs.decoding.beam_search(vanilla, X, start=0, end=1, max_length=3)
+    for wrong in ({"beam": 0}, {"max_length": 0}, {"end": 3}, {"start": -1}):
+        with pytest.raises(ValueError, match=f"`{next(iter(wrong))}`"):
+            archs.decoding.beam_search(random_model(), X, **{"start": 0, "end": END, "max_length": 3} | wrong)
+    with pytest.raises(ValueError, match=r"'bahdanau', 'luong', received 'dot'"):
+        archs.encoder_decoder_lstm(4, 6, 3, attention="dot")
