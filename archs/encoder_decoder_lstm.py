@@ -104,17 +104,15 @@ def encoder_decoder_lstm(
             states = [(there + back) / 2 for there, back in zip(states[:ways], states[ways:], strict=True)]
         finals.append(states)
     memory = dropped(sequences, "dropout_memory")
-    if attention is None:
-        decoder_cells, encoded = make_cells(cell, units, **given), {"states": finals}
-    else:
-        *decoder_cells, inner = make_cells(cell, units, dtype=dtype)
-        decoder_cells = make_cells(cell, units, **given)[:-1]
-        size = getattr(inner, "output_size", inner.state_size)
-        given = {name: value for name, value in given.items() if value}
-        attentive = entry("attention_decoder").target
-        decoder_cells.append(attentive(size, cell=inner, attention=attention, memory_size=memory.shape[-1], **given))
+    decoder_cells, encoded = make_cells(cell, units, **given), {"states": finals}
+    if attention is not None:
+        inner = decoder_cells.pop()
+        size, attentive = getattr(inner, "output_size", inner.state_size), entry("attention_decoder").target
+        decoder_cells.append(
+            attentive(size, cell=inner, attention=attention, memory_size=memory.shape[-1], dtype=policy)
+        )
         finals[-1] = [ops.zeros_like(finals[-1][0]), *finals[-1]]
-        encoded = {"states": finals, "memory": memory} | ({} if mask is None else {"mask": mask})
+        encoded |= {"memory": memory} | ({} if mask is None else {"mask": mask})
     encoder = keras.Model(inputs, encoded, name="encoder")
 
     inputs = inputs if lengths else {"inputs": inputs}

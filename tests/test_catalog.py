@@ -873,14 +873,17 @@ def test_architecture_reloads_and_trains_on(arch, name, lengths, tmp_path):
 
 
 @pytest.mark.slow
-@each_architecture_and_few_cells
-def test_architecture_exports(arch, name, tmp_path):
+@each_architecture_and_cell
+def test_architecture_is_saved_and_exported(arch, name, tmp_path):
     model = small_model(arch, cell=name, lengths=True)
+    x = request(model, time=10)
+    expected = model(x)
+    model.save(tmp_path / "model.keras")
+    np.testing.assert_allclose(keras.saving.load_model(tmp_path / "model.keras")(x), expected, atol=1e-6)
     model.export(tmp_path / "model", verbose=False)
     loaded = tf.saved_model.load(tmp_path / "model")
-    x = request(model, time=10)
     tensors = {key: tf.constant(value, model.input[key].dtype) for key, value in x.items()}
-    np.testing.assert_allclose(loaded.serve(tensors), model(x), atol=1e-6)
+    np.testing.assert_allclose(loaded.serve(tensors), expected, atol=1e-6)
 
 
 @each_architecture

@@ -65,7 +65,8 @@ class AttentionDecoderCell(Cell):
 
     Args:
         units: positive integer, n.
-        cell: the inner cell f: a catalog name, a cell class, a function `units -> cell`, or a cell.
+        cell: the inner cell f: a catalog name, a cell class, a function `units -> cell`, or a cell. What it has of
+            dropout and zoneout acts as if it had been given here; on inputs, on x alone.
         attention: `"bahdanau"` or `"luong"`.
         memory_size: m, the size of one entry of the memory. Default: n.
         **kwargs: of `archs.Cell`. Those of activations, biases, kernels and dtype are the inner cell's, too.
@@ -102,6 +103,10 @@ class AttentionDecoderCell(Cell):
             cell = make_cell(cell, units, **given | ({"name": "inner"} if isinstance(cell, (str, type)) else {}))
         if not isinstance(cell, Cell):
             raise ValueError(f"Expected `cell` to make an inner cell of the catalog, received {cell!r}.")
+        for name in ("dropout", "recurrent_dropout", "dropout_method"):
+            kwargs.setdefault(name, getattr(cell, name))
+        zoneout = cell.zoneout if isinstance(cell.zoneout, list) else [cell.zoneout] * len(cell.states)
+        kwargs.setdefault("zoneout", [0.0, *zoneout] if any(zoneout) else 0.0)
         self.candidate, self.one_memory = cell.candidate, cell.one_memory  # the checks of Cell read them
         super().__init__(units, **kwargs)
         self.cell = cell

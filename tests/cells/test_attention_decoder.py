@@ -94,6 +94,18 @@ def test_a_model_with_a_memory_reloads(tmp_path):
     np.testing.assert_allclose(loaded(given), model(given), atol=1e-6)
 
 
+def test_noise_of_the_inner_cell_acts():
+    inner = archs.LSTMCell(6, recurrent_dropout=0.5, zoneout=0.25, seed=1)
+    cell = archs.AttentionDecoderCell(6, cell=inner, memory_size=2)
+    assert (cell.recurrent_dropout, cell.zoneout) == (0.5, [0.0, 0.25, 0.25])
+    cell = archs.AttentionDecoderCell(6, cell=lambda units: archs.LSTMCell(units, recurrent_dropout=0.5), memory_size=2)
+    layer = archs.Recurrent(cell)
+    x, memory = X.astype("float32"), tf.constant(MEMORY, tf.float32)
+    first, second = (layer(x, memory=memory, training=True) for _ in range(2))
+    assert np.abs(first - second).max() > 1e-4
+    np.testing.assert_array_equal(layer(x, memory=memory), layer(x, memory=memory))
+
+
 def test_what_is_no_memory_is_refused():
     with pytest.raises(ValueError, match=r"Expected a memory for AttentionDecoderCell"):
         decoder()(X)
