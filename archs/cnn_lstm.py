@@ -3,6 +3,7 @@
 import keras
 
 from archs._core import checks
+from archs._core.frames import EachFrame
 from archs._core.inputs import sequence_inputs
 from archs._core.lengths import CutToLengths
 from archs._core.registry import arch
@@ -30,7 +31,7 @@ def cnn_lstm(
     """Convolutions that look at each frame, or along time at a signal, recurrent layers on what they see.
 
         signals (batch, time, features) -> Conv1D -> ... -> Recurrent -> ... -> Dense -> (batch, outputs)
-        frames (batch, time, height, width, channels) -> TimeDistributed(Conv2D -> ... -> Flatten) -> Recurrent -> ...
+        frames (batch, time, height, width, channels) -> each frame: Conv2D -> ... -> Flatten -> Recurrent -> ...
 
     J. Donahue et al., "Long-term Recurrent Convolutional Networks for Visual Recognition and Description", CVPR 2015
     (frames); T. N. Sainath et al., "Convolutional, Long Short-Term Memory, fully connected Deep Neural Networks",
@@ -86,7 +87,7 @@ def cnn_lstm(
         layers = [keras.layers.Conv2D(n, padding="same", **given) for n in filters]
         layers.append(keras.layers.Flatten(dtype=policy))
         frames = keras.Sequential([keras.Input(sequences.shape[2:]), *layers], name="convolutions")
-        sequences = keras.layers.TimeDistributed(frames, dtype=policy, name="frames")(sequences)
+        sequences = EachFrame(frames, dtype=policy, name="frames")(sequences)
     else:
         left = inputs["lengths"] if lengths else None
         for number, n in enumerate(filters, 1):

@@ -83,7 +83,7 @@ class Recurrent(keras.layers.RNN):
         if starts is not None:
             if not self.stateful:
                 raise ValueError("Expected `starts` for a layer with `stateful=True` only.")
-            fresh = self.get_initial_state(sequences.shape[0])
+            fresh = self.get_initial_state(tree.flatten(self.states)[0].shape[0])
             pairs = zip(tree.flatten(fresh), tree.flatten(self.states), strict=True)
             states = [ops.where(starts[:, None], ops.cast(new, old.dtype), old) for new, old in pairs]
             initial_state = tree.pack_sequence_as(fresh, states)

@@ -4,9 +4,10 @@ A page `recipes/<architecture>_<dataset>.py` has `Config` (a frozen dataclass: e
 one first), `METRIC` (the key of `metrics` that the page is held to), `PUBLISHED` (dataset -> source -> figure of that
 metric), `load(cfg, data_dir) -> Splits`, `build_model(cfg, steps)`, `serving(model, splits) -> {name: tf.function}`,
 one of them `serving_default`, `sample(splits) -> {name: request}`, `evaluate(answer, splits, folder) -> metrics`, a
-dict of floats, where `answer(request, signature="serving_default")` asks a model, `read_input(text, cfg, data_dir) ->
-request`, `show(answer) -> str` and `run(cfg, session) -> (path, card)`. `METRIC`, `DATASETS` and `PUBLISHED` are
-literals. A page dropped into the folder is in the command line.
+dict of floats, that of `METRIC` first and the others in its unit, where `answer(request, signature="serving_default")`
+asks a model, `read_input(text, cfg, data_dir) -> request`, `show(answer) -> str` and `run(cfg, session) -> (path,
+card)`. `METRIC`, `DATASETS`, `PUBLISHED` and the defaults in `Config` are literals. A page dropped into the folder is
+in the command line.
 """
 
 import argparse
@@ -18,10 +19,11 @@ import pathlib
 import sys
 import tempfile
 
-from recipes._core import bench
+from recipes._core import bench, report
 from recipes._core.errors import RecipeError, install
 
-COMMANDS = ("list", "show", "train", "evaluate", "export", "predict", "bench")
+COMMANDS = ("list", "show", "train", "evaluate", "export", "predict", "report", "keep", "bench")
+_WITHOUT_A_NAME = ("list", "report", "keep", "bench")
 PAGES = pathlib.Path(__file__).resolve().parents[1]
 
 
@@ -96,9 +98,9 @@ def parser():
 
     def add(name, text, epilog=None):
         command = commands.add_parser(name, help=text, description=text, epilog=epilog, allow_abbrev=False)
-        if name not in ("list", "bench"):
+        if name not in _WITHOUT_A_NAME:
             command.add_argument("name", help="of the recipe")
-        if name not in ("list", "show", "bench"):
+        if name not in ("show", *_WITHOUT_A_NAME):
             command.add_argument("--runs", type=pathlib.Path, default="runs", help="folder of all runs")
             command.add_argument("--saved-models", type=pathlib.Path, default="saved_models", help="of all exports")
             command.add_argument("--data-dir", help="where TFDS keeps its data")
@@ -120,6 +122,9 @@ def parser():
     command = add("predict", "Ask the exported model.")
     command.add_argument("input", help="what the recipe reads, such as the path of a picture, or test:N")
     command.add_argument("--version", type=int, help="of the exported model; default: the newest")
+    add("report", "Show all runs beside one another, on a page.")
+    add("keep", "Put the cards of runs where git keeps them, for the table in README.")
+    report.add_arguments(commands.choices["report"], commands.choices["keep"])
     add("bench", "Measure what the cells cost, beside Keras' loop and other libraries.")
     bench.add_arguments(commands.choices["bench"])
     return parser
@@ -135,8 +140,9 @@ def main(argv=None):
         if settings and arguments.command != "train":
             raise RecipeError(f"Expected no further arguments, received {' '.join(settings)}.")
         arguments.settings = settings
-        if arguments.command in ("list", "show", "bench"):
-            {"list": _list, "show": _show, "bench": bench.bench}[arguments.command](arguments)
+        quick = {"list": _list, "show": _show, "report": _report, "keep": _keep, "bench": bench.bench}
+        if arguments.command in quick:
+            quick[arguments.command](arguments)
         else:
             recipe = page(arguments.name)
             getattr(_import("recipes._core.commands"), arguments.command)(recipe, arguments)
@@ -161,3 +167,17 @@ def _show(arguments):
     print(f"{ast.get_docstring(tree)}\n\nSettings, each an option --key=value of train:\n")
     settings = [node for node in config.body if isinstance(node, ast.AnnAssign)]
     print("\n".join(text.splitlines()[settings[0].lineno - 1 : settings[-1].end_lineno]))
+
+
+def _report(arguments):
+    for name in arguments.names:
+        page_text(name)
+    report.report(arguments, _trees())
+
+
+def _keep(arguments):
+    report.keep(arguments, _trees())
+
+
+def _trees():
+    return {name: ast.parse(page_text(name)) for name in names()}

@@ -11,6 +11,7 @@ import socket
 import sys
 import urllib.parse
 import urllib.request
+import warnings
 
 import numpy as np
 import tensorflow as tf
@@ -54,7 +55,9 @@ def prepare(name, *, embedded=None, data_dir=None):
             _check_network(builder)
         # The files of different builders may have one name (mnist, fashion_mnist): a folder for each, where it exists.
         config = tfds.download.DownloadConfig(manual_dir=str(manual if manual.is_dir() else manual.parent))
-        with contextlib.redirect_stdout(None):  # it announces a download also where there is none
+        with contextlib.redirect_stdout(None), warnings.catch_warnings():
+            # On stdout it announces a download also where there is none; pydub warns that it has no ffmpeg.
+            warnings.filterwarnings("ignore", module=".*pydub")
             builder.download_and_prepare(download_config=config)
     except ModuleNotFoundError as error:
         raise RecipeError(str(error)) from error
@@ -128,7 +131,8 @@ def describe(builder, *splits):
             values = np.asarray(split[name])
             digest.update(f"{name} {values.shape} {values.dtype} ".encode())
             digest.update(b"\0".join(values.ravel()) if values.dtype == object else values.tobytes())
-    return {"name": builder.name, "version": str(builder.version), "sha256": digest.hexdigest()}
+    name = "/".join(filter(None, [builder.name, builder.builder_config and builder.builder_config.name]))
+    return {"name": name, "version": str(builder.version), "sha256": digest.hexdigest()}
 
 
 @dataclasses.dataclass(frozen=True)

@@ -45,6 +45,15 @@ def checked_lengths(sequences, lengths):
         return tf.identity(sequences), tf.identity(lengths)
 
 
+def checked_signals(signals, lengths):
+    """As `checked_lengths`, for floats, which must be finite up to each length; behind it they become zeros."""
+    signals, lengths = checked_lengths(signals, lengths)
+    inside = tf.sequence_mask(lengths, tf.shape(signals)[1])
+    for _ in signals.shape[2:]:
+        inside = inside[..., None]
+    return tf.debugging.assert_all_finite(tf.where(inside, signals, 0), "expected finite numbers"), lengths
+
+
 def export(signatures, *, sample, card, folder):
     """Writes the SavedModel `folder`/<next version>, for `tensorflow_model_server` and `tf.saved_model.load`.
 

@@ -1,7 +1,7 @@
 """Pictures from a person, as the datasets have them."""
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageOps, ImageSequence, UnidentifiedImageError
 
 from recipes._core.errors import RecipeError
 
@@ -49,6 +49,20 @@ def read_digit(path):
     digit = Image.new("L", (28, 28))
     digit.paste(ink, tuple(corner))
     return np.asarray(digit)
+
+
+def read_clip(path, side):
+    """The frames of an animated picture, such as a GIF, in grey: uint8 (frames, side, side).
+
+    Raises:
+        RecipeError: there is no such file, or it is no picture.
+    """
+    try:
+        with Image.open(path) as file:
+            frames = [frame.convert("L").resize((side, side)) for frame in ImageSequence.Iterator(file)]
+    except (OSError, UnidentifiedImageError) as error:
+        raise RecipeError(f"Expected the path of an animated picture or test:N, received {path!r} ({error}).") from None
+    return np.stack([np.asarray(frame) for frame in frames])
 
 
 def _ink(grey):

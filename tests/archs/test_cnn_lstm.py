@@ -5,6 +5,7 @@ import math
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 import archs
 
@@ -50,6 +51,14 @@ def test_each_frame_is_seen_on_its_own(tmp_path):
     model.save(tmp_path / "model.keras")
     loaded = keras.saving.load_model(tmp_path / "model.keras")
     np.testing.assert_allclose(loaded({"inputs": x, "lengths": lengths}), answer, atol=1e-6)
+
+
+@pytest.mark.parametrize("examples", [1, 3, 7])
+def test_frames_of_a_number_that_the_graph_does_not_know(examples):
+    model = archs.cnn_lstm((8, 9, 2), 6, 3, filters=4)
+    x = DRAW.normal(size=(examples, 5, 8, 9, 2)).astype("float32")
+    graph = tf.function(model, input_signature=[tf.TensorSpec((None, None, 8, 9, 2))])
+    np.testing.assert_allclose(graph(tf.constant(x)), model(x), atol=1e-6)
 
 
 @pytest.mark.parametrize(

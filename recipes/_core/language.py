@@ -1,0 +1,265 @@
+"""Language models over characters: texts as streams to train on, and what a trained model is asked."""
+
+import inspect
+import math
+import pathlib
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from archs import generation
+from recipes._core import baselines, data, pictures
+from recipes._core.errors import RecipeError
+
+UNKNOWN, EDGE = 0, 1  # the token of all other characters, and that before and behind a document
+LONGEST = 10_000  # characters that one request may draw
+CODES = 0x110000  # the characters that Unicode has room for, one of which an unknown character is
+_STEPS = 1000  # of which all logits are in memory at once
+
+
+class Alphabet:
+    """Characters as tokens: `UNKNOWN`, `EDGE`, and the characters by their code points.
+
+    Attributes:
+        characters: a text with each of them.
+        size: number of tokens.
+    """
+
+    def __init__(self, characters):
+        self.characters = "".join(sorted(set(characters)))
+        self.size = len(self.characters) + 2
+        self._codes = np.array([ord(character) for character in self.characters], np.int32)
+
+    def tokens(self, texts):
+        """Ragged tokens (batch, None) of a tensor of strings in UTF-8; what is no UTF-8 is unknown."""
+        codes = tf.strings.unicode_decode(texts, "UTF-8")
+        places = tf.minimum(tf.searchsorted(self._codes, codes.flat_values), len(self._codes) - 1)
+        known = tf.gather(self._codes, places) == codes.flat_values
+        return codes.with_flat_values(tf.where(known, places + 2, UNKNOWN))
+
+    def texts(self, tokens, counts):
+        """Strings (batch,) of the first `counts` tokens of each row; what is no character becomes U+FFFD."""
+        codes = tf.gather(np.concatenate([[0xFFFD] * 2, self._codes]).astype(np.int32), tokens)
+        return tf.strings.unicode_encode(tf.RaggedTensor.from_tensor(codes, lengths=counts), "UTF-8")
+
+    def documents(self, texts):
+        """Each of the texts as an array of tokens between two edges."""
+        return [np.pad(row.numpy(), 1, constant_values=EDGE) for row in self.tokens(texts)]
+
+
+def streams(sequences, batch_size, window, longest, seed=0):
+    """`Batches` that read sequences of tokens side by side: each row goes on where that of the batch before stopped.
+
+    They yield `inputs`, `lengths` and `starts`, as a stateful `generative_lstm` takes them, and the tokens that follow.
+    A row reads sequence after sequence, `window` tokens at a time, the last of a sequence padded.
+
+    Args:
+        sequences: int arrays.
+        batch_size: number of rows.
+        window: tokens in a row of a batch.
+        longest: a longer sequence is cut in parts of so many tokens, so that the rows are about equally long.
+        seed: of the order of the sequences in a row.
+    """
+    parts = [part[start : start + longest + 1] for part in sequences for start in range(0, len(part) - 1, longest)]
+    rows, lengths = [[] for _ in range(batch_size)], np.zeros(batch_size, int)
+    for part in sorted(parts, key=len, reverse=True):
+        row = lengths.argmin()
+        lengths[row] += -(-(len(part) - 1) // window)
+        rows[row].append(part)
+    steps, draw = lengths.max(), np.random.default_rng(seed)
+    tokens = np.zeros((steps, batch_size, window + 1), np.int32)
+    length, starts = np.zeros((steps, batch_size), np.int32), np.zeros((steps, batch_size), bool)
+    for row, parts in enumerate(rows):
+        step = 0
+        for index in draw.permutation(len(parts)):
+            for start in range(0, len(parts[index]) - 1, window):
+                read = parts[index][start : start + window + 1]
+                tokens[step, row, : len(read)] = read
+                length[step, row], starts[step, row] = len(read) - 1, start == 0
+                step += 1
+    columns = {"tokens": tokens, "lengths": length, "starts": starts}
+
+    def example(batch, seed):
+        # Every batch is whole, as a stateful layer wants to know before it runs.
+        batch = {name: tf.ensure_shape(column, (batch_size, *column.shape[1:])) for name, column in batch.items()}
+        tokens = batch.pop("tokens")
+        return {"inputs": tokens[:, :-1], **batch}, tokens[:, 1:]
+
+    columns = {name: tf.constant(column.reshape(-1, *column.shape[2:])) for name, column in columns.items()}
+    return data.Batches(columns, batch_size, example)
+
+
+@keras.saving.register_keras_serializable(package="recipes")
+def bits(tokens, logits):
+    """What each token costs, in bits."""
+    return keras.losses.sparse_categorical_crossentropy(tokens, logits, from_logits=True) / math.log(2)
+
+
+def signatures(model, alphabet):
+    """What a trained model is asked, all in the graph.
+
+    `serving_default` draws what follows each `prompt`, an empty one being the beginning of a document, until the
+    document ends or `max_new_tokens` are drawn. `score` tells what each text costs, in bits, and each character of it;
+    one that is not in the alphabet costs what naming it in Unicode takes besides. `prefill` reads a prompt and `step`
+    one more token: they return logits, and the states to hand to the next `step`.
+    """
+    names = generation.state_names(model)
+    initial = generation.initial_states(model, 1)
+    state_specs = [tf.TensorSpec((None, *s.shape[1:]), name=name) for name, s in zip(names, initial, strict=True)]
+
+    def begin(prompt, checks):
+        with tf.control_dependencies([_expect(tf.shape(prompt)[0] > 0, "prompt: expected at least one"), *checks]):
+            tokens = alphabet.tokens(tf.identity(prompt))
+        lengths = tf.cast(tokens.row_lengths(), tf.int32) + 1
+        return tf.pad(tokens.to_tensor(), [[0, 0], [1, 0]], constant_values=EDGE), lengths
+
+    def answer(logits, states):
+        states = {name: tf.cast(state, tf.float32) for name, state in zip(names, states, strict=True)}
+        return {"logits": logits, **states}
+
+    @tf.function(
+        input_signature=[
+            tf.TensorSpec((None,), tf.string, name="prompt"),
+            tf.TensorSpec((None,), tf.int32, name="max_new_tokens"),
+            tf.TensorSpec((None,), tf.float32, name="temperature"),
+            tf.TensorSpec((None,), tf.int32, name="top_k"),
+            tf.TensorSpec((None,), tf.float32, name="top_p"),
+            tf.TensorSpec((None,), tf.int32, name="seed"),
+        ]
+    )
+    def generate(prompt, max_new_tokens, temperature, top_k, top_p, seed):
+        settings = {
+            "max_new_tokens": max_new_tokens,
+            "temperature": temperature,
+            "top_k": top_k,
+            "top_p": top_p,
+            "seed": seed,
+        }
+        rows = tf.shape(prompt)[0]
+        checks = [
+            *(
+                _expect(tf.shape(value)[0] == rows, f"{name}: expected one for each prompt")
+                for name, value in settings.items()
+            ),
+            _expect((max_new_tokens >= 0) & (max_new_tokens <= LONGEST), f"max_new_tokens: expected 0 to {LONGEST}"),
+            _expect((temperature > 0) & tf.math.is_finite(temperature), "temperature: expected a positive number"),
+            _expect(top_k >= 0, "top_k: expected 1 or more, or 0 for all"),
+            _expect((top_p > 0) & (top_p <= 1), "top_p: expected a number above 0 and up to 1"),
+        ]
+        drawn, counts = generation.generate(model, *begin(prompt, checks), end=EDGE, **settings)
+        return {"text": alphabet.texts(drawn, counts), "characters": counts}
+
+    @tf.function(input_signature=[tf.TensorSpec((None,), tf.string, name="text")])
+    def score(text):
+        tokens = alphabet.tokens(text)
+        lengths = tf.cast(tokens.row_lengths(), tf.int32)
+        checks = [
+            _expect(tf.shape(text)[0] > 0, "text: expected at least one"),
+            _expect(lengths > 0, "text: expected at least one character in each"),
+        ]
+        with tf.control_dependencies(checks):
+            tokens = tf.identity(tokens.to_tensor())
+        batch, time = tf.shape(tokens)[0], tf.shape(tokens)[1]
+        before = tf.pad(tokens[:, :-1], [[0, 0], [1, 0]], constant_values=EDGE)
+        costs = tf.TensorArray(tf.float32, 0, dynamic_size=True, infer_shape=False, element_shape=(None, None))
+        states = generation.initial_states(model, batch)
+        for part in tf.range(-(-time // _STEPS)):
+            now = slice(part * _STEPS, (part + 1) * _STEPS)
+            logits, states = generation.prefill(model, before[:, now], states=states)
+            costs = costs.write(part, tf.transpose(bits(tokens[:, now], logits)))
+        costs = tf.transpose(costs.concat()) + tf.where(tokens == UNKNOWN, math.log2(CODES), 0.0)
+        costs = tf.where(tf.sequence_mask(lengths, time), costs, 0)
+        return {"bits": tf.reduce_sum(costs, axis=1), "characters": lengths, "bits_of_each": costs}
+
+    @tf.function(input_signature=[tf.TensorSpec((None,), tf.string, name="prompt")])
+    def prefill(prompt):
+        logits, states = generation.prefill(model, *begin(prompt, []))
+        return answer(logits[:, -1], states)
+
+    def step(token, *states):
+        message = f"token: expected 0 to {alphabet.size - 1}"
+        with tf.control_dependencies([_expect((token >= 0) & (token < alphabet.size), message)]):
+            token = tf.identity(token)
+        states = [tf.cast(state, s.dtype) for state, s in zip(states, initial, strict=True)]
+        return answer(*generation.step(model, token, states))
+
+    # By name, as SavedModels are asked; a function of *states could be called by position only.
+    parameters = [inspect.Parameter(name, inspect.Parameter.POSITIONAL_OR_KEYWORD) for name in ("token", *names)]
+    step.__signature__ = inspect.Signature(parameters)
+    step = tf.function(step, input_signature=[tf.TensorSpec((None,), tf.int32, name="token"), *state_specs])
+    return {"serving_default": generate, "score": score, "prefill": prefill, "step": step}
+
+
+def _expect(condition, message):
+    return tf.debugging.Assert(tf.reduce_all(condition), [message])
+
+
+def request(prompt, max_new_tokens=500, temperature=0.7, top_k=0, top_p=1.0, seed=0):
+    """What `serving_default` takes, for one prompt."""
+    return {
+        "prompt": np.array([prompt]),
+        "max_new_tokens": np.array([max_new_tokens], np.int32),
+        "temperature": np.array([temperature], np.float32),
+        "top_k": np.array([top_k], np.int32),
+        "top_p": np.array([top_p], np.float32),
+        "seed": np.array([seed], np.int32),
+    }
+
+
+def sample(model, alphabet, prompt):
+    """A request for each of the signatures."""
+    states = zip(generation.state_names(model), generation.initial_states(model, 1), strict=True)
+    return {
+        "serving_default": request(prompt),
+        "score": {"text": np.array([prompt])},
+        "prefill": {"prompt": np.array([prompt])},
+        "step": {"token": np.array([EDGE], np.int32), **{name: np.zeros(s.shape, np.float32) for name, s in states}},
+    }
+
+
+def read_input(text, documents):
+    """A request from a file's path, a text to go on with, or `test:N`, the beginning of the N-th test document.
+
+    Args:
+        text: of the command line.
+        documents: function that returns the test documents.
+    """
+    if text.startswith("test:"):
+        texts = documents()
+        return request(texts[pictures.index(text, len(texts))][:200])
+    try:
+        if text and pathlib.Path(text).is_file():
+            text = pathlib.Path(text).read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise RecipeError(f"Expected a text in UTF-8, received {text!r} ({error}).") from None
+    except (OSError, ValueError):
+        pass  # no path: too long, or with characters that no path has
+    return request(text)
+
+
+def show(answer):
+    """The first text of an answer of `serving_default`."""
+    return "\n" + answer["text"][0]
+
+
+def figures(answer, test, train, alphabet):
+    """Bits per character of the texts `test`, beside what counts and compressors need for them; and those of each.
+
+    Returns:
+        A dict of figures, and the array (texts, characters) of `score`. A compressor's `_after_training` is what the
+        test texts add to the training texts before them.
+    """
+    scores = answer({"text": np.array(test)}, "score")
+    characters = scores["characters"].sum(dtype=np.int64)
+    result = {"test_bits_per_character": float(scores["bits"].sum(dtype=np.float64) / characters)}
+    known, asked = (np.concatenate(alphabet.documents(texts)) for texts in (train, test))
+    unknown = math.log2(CODES) * np.sum(asked == UNKNOWN)
+    for name, order in {"unigram": 1, "5_gram": 5}.items():
+        costs = baselines.ngram_bits(known, asked, order, alphabet.size, EDGE)
+        result[name] = float((costs.sum() + unknown) / characters)
+    known, asked = ("".join(texts).encode() for texts in (train, test))
+    for name, size in baselines.COMPRESSORS.items():
+        result[name] = 8 * size(asked) / characters
+        result[f"{name}_after_training"] = 8 * (size(known + asked) - size(known)) / characters
+    return {name: float(value) for name, value in result.items()}, scores["bits_of_each"]

@@ -1,0 +1,1 @@
+"""Clips of two handwritten digits that move."""

@@ -1,0 +1,1 @@
+"""Words of the Penn Treebank, as Mikolov prepared them."""

@@ -1,0 +1,1 @@
+"""Piano rolls of four collections of polyphonic music."""

@@ -1,0 +1,1 @@
+"""The source of the Python standard library, each character with its class."""
