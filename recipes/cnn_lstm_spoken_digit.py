@@ -225,7 +225,7 @@ def evaluate(answer, splits, folder=None):
             number = np.flatnonzero(truth == digit)[0]
             frames, _ = log_mel(**request(test, number, number + 1))
             title = f"is {digit}, answered {answered[number]} ({probabilities[number].max():.2f})"
-            heard[title] = frames[0]
+            heard[title] = frames[0].numpy()
         plots.spectrograms(heard, STEP / RATE, folder / "spectrograms.png")
     inputs = [templates(split) for split in (train, test)]
     return {

@@ -166,10 +166,9 @@ def build_model(cfg, steps, vocabulary=2):
     falling = range(knobs["flat"], knobs["epochs"])
     rates = [rate / knobs["decay"] ** number for number in range(len(falling) + 1)]
     ends = [steps * epoch // knobs["epochs"] - 1 for epoch in falling]  # the last steps before it falls
+    schedule = keras.optimizers.schedules.PiecewiseConstantDecay(ends, rates) if ends else rate
     model.compile(
-        optimizer=keras.optimizers.SGD(
-            keras.optimizers.schedules.PiecewiseConstantDecay(ends, rates), global_clipnorm=clipnorm
-        ),
+        optimizer=keras.optimizers.SGD(schedule, global_clipnorm=clipnorm),
         loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
     )
     return model

@@ -10,7 +10,7 @@ from recipes._core import bench, cli
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["lsm"], "Expected patterns of cells, received 'lsm'. There are: clockwork_rnn,"),
+        (["lsm"], "Expected patterns of cells, received 'lsm'. There are: attention_decoder,"),
         (["lstm", "xyz*"], "received 'xyz*'"),
         (["--rounds=1"], "Expected --rounds of at least 2, received 1."),
         (["--rounds=x"], "expected a positive integer, received 'x'"),

@@ -249,8 +249,8 @@ def test_without_a_network_it_says_which_file_to_place(no_network, tmp_path):
         assert part in str(error.value)
 
 
-def train_evaluate_and_predict(name, options, capsys, folder):
-    small = ["--epochs=1", "--units=16", "--features=8", "--device=cpu"]
+def train_evaluate_and_predict(name, batch_size, options, capsys, folder):
+    small = ["--epochs=1", "--units=16", "--features=8", f"--batch-size={batch_size}", "--device=cpu"]
     assert cli.main(["train", name, *small, *options]) == 0
     card = json.loads((folder / f"saved_models/{name}/1/card.json").read_text())
     assert 1 < card["metrics"]["5_gram"] < card["metrics"]["unigram"] < 5
@@ -271,11 +271,11 @@ def test_train_on_shakespeare(no_network, tmp_path, monkeypatch, capsys):
     sources = pathlib.Path(os.environ["TFDS_SOURCES"]) / "tiny_shakespeare"
     shutil.copytree(sources, tmp_path / "data/downloads/manual/tiny_shakespeare")
     name = "generative_lstm_shakespeare"
-    train_evaluate_and_predict(name, ["--data-dir=data", "--batch-size=128"], capsys, tmp_path)
+    train_evaluate_and_predict(name, 128, ["--data-dir=data"], capsys, tmp_path)
 
 
 @pytest.mark.slow
 def test_train_on_python(no_network, data_dir, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     name = "generative_lstm_python"
-    train_evaluate_and_predict(name, [f"--data-dir={data_dir}", "--batch-size=256"], capsys, tmp_path)
+    train_evaluate_and_predict(name, 256, [f"--data-dir={data_dir}"], capsys, tmp_path)

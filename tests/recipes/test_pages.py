@@ -41,7 +41,7 @@ def test_page_says_what_it_does_in_the_common_form(name):
     assert set(page.PUBLISHED) <= set(page.DATASETS)
     for member in ("load", "build_model", "serving", "sample", "evaluate", "read_input", "show", "run"):
         assert callable(getattr(page, member)), member
-    literals = {node.targets[0].id: node.value for node in ast.parse(text).body if isinstance(node, ast.Assign)}
+    literals = {ast.unparse(n.targets[0]): n.value for n in ast.parse(text).body if isinstance(n, ast.Assign)}
     for literal in ("METRIC", "PUBLISHED", "DATASETS"):
         assert ast.literal_eval(literals[literal]) == getattr(page, literal)
 
