@@ -11,7 +11,9 @@ class _Layers:
     def __init__(self, model):
         layers = {layer.name: layer for layer in model.layers}
         if not {"embedding", "recurrent_1", "outputs"} <= set(layers):
-            raise ValueError(f"Expected a model of `generative_lstm`, received {model.name!r}.")
+            raise ValueError(
+                f"Expected a model of `generative_lstm`, or `stacked_lstm` of tokens, received {model.name!r}."
+            )
         self.embedding, self.outputs = layers["embedding"], layers["outputs"]
         count = sum(name.startswith("recurrent_") for name in layers)
         self.cells = [layers[f"recurrent_{number}"].cell for number in range(1, count + 1)]
