@@ -22,7 +22,7 @@ import tensorflow_datasets as tfds
 
 import archs
 from archs._core import checks
-from recipes._core import baselines, card, data, export, pictures, plots, training
+from recipes._core import baselines, card, data, export, pictures, plots, signatures, training
 from recipes._core.errors import RecipeError
 
 DATASETS = {"universal_dependencies/en_ewt": ("train", "dev", "test")}
@@ -177,13 +177,22 @@ def serving(model, splits):
     def serving_default(sentence):
         words = tf.strings.split(sentence).to_tensor()
         inputs = encode(sentence, known)
-        words, inputs["lengths"] = export.checked_lengths(words, inputs["lengths"])
+        words, inputs["lengths"] = signatures.checked_lengths(words, inputs["lengths"])
         logits = model(inputs, training=False)
         is_there = tf.sequence_mask(inputs["lengths"])
         tag = tf.where(is_there, tf.gather(tf.constant(splits.labels), tf.argmax(logits, axis=-1)), "")
         return {"word": words, "tag": tag, "probabilities": tf.where(is_there[..., None], tf.nn.softmax(logits), 0)}
 
-    return {"serving_default": serving_default}
+    def logits(inputs):
+        tokens = signatures.checked_tokens(inputs["words"], len(known) + 1, "words")
+        inputs["words"], inputs["lengths"] = signatures.checked_lengths(tokens, inputs["lengths"])
+        letters = signatures.checked_tokens(inputs["letters"], LETTERS, "letters")
+        inputs["letters"], inputs["letter_lengths"] = signatures.checked_lengths(letters, inputs["letter_lengths"])
+        inputs["spelling"] = signatures.checked_tokens(inputs["spelling"], tf.shape(letters)[0], "spelling")
+        return {"logits": model(inputs, training=False)}
+
+    specs = [tf.TensorSpec(x.shape, x.dtype, name=name) for name, x in model.input.items()]
+    return {"serving_default": serving_default, "logits": signatures.by_name(logits, specs)}
 
 
 def request(sentences):
@@ -191,8 +200,12 @@ def request(sentences):
     return {"sentence": np.array(sentences)}
 
 
-def sample(splits):
-    return {"serving_default": request([splits.test["sentence"][0].numpy().decode()])}
+def sample(model, splits):
+    inputs = encode(splits.test["sentence"][:1], splits.more["known"])
+    return {
+        "serving_default": request([splits.test["sentence"][0].numpy().decode()]),
+        "logits": {name: value.numpy() for name, value in inputs.items()},
+    }
 
 
 def read_input(text, cfg, data_dir=None):
@@ -252,8 +265,8 @@ def run(cfg, session):
     history = training.fit(model, splits.train, validation=splits.validation, epochs=cfg.epochs, session=session)
     # 4. Evaluate
     plots.curves(history, session.folder / "curves.png")
-    signatures = serving(model, splits)
-    metrics = evaluate(export.as_arrays(signatures), splits, session.folder)
+    functions = serving(model, splits)
+    metrics = evaluate(export.as_arrays(functions), splits, session.folder)
     # 5. Export
     facts = card.card(session, cfg, model, splits, metrics, history)
-    return export.export(signatures, sample=sample(splits), card=facts, folder=session.exports)
+    return export.export(functions, sample=sample(model, splits), card=facts, folder=session.exports)

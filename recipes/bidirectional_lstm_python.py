@@ -23,7 +23,7 @@ import tensorflow as tf
 
 import archs
 from archs._core import checks
-from recipes._core import baselines, card, data, export, pictures, plots, training
+from recipes._core import baselines, card, data, export, pictures, plots, signatures, training
 from recipes._core.errors import RecipeError
 from recipes.datasets.python_source.python_source_dataset_builder import CLASSES
 
@@ -32,6 +32,7 @@ METRIC = "test_accuracy"
 PUBLISHED = {}
 
 VOCABULARY = 128  # ASCII; the last one, which no source has, stands for all other characters
+LONGEST = 1_000_000  # characters of a text that the signature takes
 PIECE, CONTEXT = 1000, 250  # a text is answered in pieces, each read with its context on both sides
 COLOURS = {  # the terminal's, and the picture's
     "keyword": (34, "#0033b3"),
@@ -55,10 +56,10 @@ class Config:
     units: int = 128  # in each direction
     layers: int = 1
     dropout: float = 0.0
-    window: int = 400  # characters of a training example, from a random place on
-    epochs: int = 3
+    window: int = 600  # characters of a training example, from a random place on
+    epochs: int = 5
     batch_size: int = 32
-    learning_rate: float = 1e-2  # falls to zero along a cosine
+    learning_rate: float = 5e-3  # falls to zero along a cosine
     clipnorm: float = 1.0
     seed: int = 0
 
@@ -144,7 +145,7 @@ def serving(model, splits):
         characters = tf.strings.unicode_split(text, "UTF-8")
         lengths = tf.cast(characters.row_lengths(), tf.int32)
         tokens = to_tokens(tf.strings.unicode_decode(text, "UTF-8").to_tensor())
-        tokens, lengths = export.checked_lengths(tokens, lengths)
+        tokens, lengths = signatures.checked_lengths(tokens, lengths, LONGEST)
         batch, time = tf.shape(tokens)[0], tf.shape(tokens)[1]
         size = tf.minimum(PIECE + 2 * CONTEXT, time)
         starts = tf.maximum(tf.range(0, time, PIECE) - CONTEXT, 0)
@@ -159,7 +160,7 @@ def serving(model, splits):
         probabilities = tf.where(is_there[..., None], tf.nn.softmax(logits), 0)
         return {"character": characters.to_tensor(), "label": label, "probabilities": probabilities}
 
-    return {"serving_default": serving_default}
+    return {"serving_default": serving_default, "logits": signatures.logits(model, inputs=VOCABULARY)}
 
 
 def request(text):
@@ -167,8 +168,9 @@ def request(text):
     return {"text": np.array([text])}
 
 
-def sample(splits):
-    return {"serving_default": request(splits.test["text"][0].numpy().decode()[:60])}
+def sample(model, splits):
+    text = splits.test["text"][0].numpy().decode()[:60]
+    return {"serving_default": request(text), "logits": signatures.first(splits.validation)}
 
 
 def read_input(text, cfg, data_dir=None):
@@ -232,8 +234,8 @@ def run(cfg, session):
     history = training.fit(model, splits.train, validation=splits.validation, epochs=cfg.epochs, session=session)
     # 4. Evaluate
     plots.curves(history, session.folder / "curves.png")
-    signatures = serving(model, splits)
-    metrics = evaluate(export.as_arrays(signatures), splits, session.folder)
+    functions = serving(model, splits)
+    metrics = evaluate(export.as_arrays(functions), splits, session.folder)
     # 5. Export
     facts = card.card(session, cfg, model, splits, metrics, history)
-    return export.export(signatures, sample=sample(splits), card=facts, folder=session.exports)
+    return export.export(functions, sample=sample(model, splits), card=facts, folder=session.exports)

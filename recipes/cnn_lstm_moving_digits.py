@@ -21,14 +21,17 @@ import tensorflow as tf
 
 import archs
 from archs._core import checks
-from recipes._core import baselines, card, data, export, pictures, plots, training
+from recipes._core import baselines, card, data, export, pictures, plots, signatures, training
 
 DATASETS = {"moving_digits": ("train", "validation", "test")}
 METRIC = "both_right"
 PUBLISHED = {}
 
 SIDE = 48  # of a frame
+LONGEST = 1000  # frames of a clip that the signature takes
 PAIRS = list(itertools.combinations_with_replacement(range(10), 2))
+# The model says how much speaks for each digit, and for its being there twice; a pair's logit is the sum of its own.
+EVIDENCE = np.float32([[d in p for d in range(10)] + [p == (d, d) for d in range(10)] for p in PAIRS])
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,9 +40,10 @@ class Config:
     cell: str = "lstm"  # any cell of `python -m archs`
     filters: int = 12  # of the lowest of four convolutions; each next one has twice as many
     units: int = 128
-    dropout: float = 0.2
-    every: int = 3  # of so many frames one is looked at: the next ones show nearly the same
-    epochs: int = 12
+    dropout: float = 0.3
+    warp: float = 0.15  # each training clip is turned (in radians), slanted and scaled by up to so much
+    every: int = 2  # of so many frames one is looked at: the next one shows nearly the same
+    epochs: int = 20
     batch_size: int = 32
     learning_rate: float = 2e-3  # falls to zero along a cosine
     clipnorm: float = 1.0
@@ -48,6 +52,7 @@ class Config:
     def __post_init__(self):
         for name in ("filters", "epochs", "batch_size"):
             checks.positive_integer(name, getattr(self, name))
+        checks.between("warp", self.warp, 0, 1)
         checks.between("every", self.every, 1, 20)
         checks.positive("learning_rate", self.learning_rate)
         checks.positive("clipnorm", self.clipnorm)
@@ -64,10 +69,12 @@ def load(cfg, data_dir=None):
         return looked_at(batch["clip"], tf.fill([examples], length), cfg.every), pair(batch["digits"])
 
     def varied_example(batch, seed):
-        """Other frames of the clip each time, and time runs forward or backward."""
-        draw = tf.random.stateless_uniform((), seed, 0, 2 * cfg.every, tf.int32)
+        """Other frames of the clip each time, time runs forward or backward, and the picture is warped."""
+        seeds = tf.random.split(seed, 2)
+        draw = tf.random.stateless_uniform((), seeds[0], 0, 2 * cfg.every, tf.int32)
         clip = tf.cond(draw < cfg.every, lambda: batch["clip"], lambda: batch["clip"][:, ::-1])
-        return example(batch | {"clip": clip[:, draw % cfg.every :]}, seed)
+        frames, pairs = example(batch | {"clip": clip[:, draw % cfg.every :]}, seed)
+        return frames | {"inputs": warped(frames["inputs"], cfg.warp, seeds[1])}, pairs
 
     return data.Splits(
         train=data.Batches(train, cfg.batch_size, varied_example, seed=cfg.seed),
@@ -85,6 +92,26 @@ def looked_at(clips, lengths, every):
     return {"inputs": frames, "lengths": (lengths + every - 1) // every}
 
 
+def warped(clips, most, seed):
+    """Clips (batch, time, height, width, 1), each turned, slanted and scaled by up to `most`, all its frames alike."""
+    turn, slant, scale = tf.unstack(tf.random.stateless_uniform((3, tf.shape(clips)[0]), seed, -most, most))
+    turned = tf.exp(scale) * tf.stack([[tf.cos(turn), -tf.sin(turn)], [tf.sin(turn), tf.cos(turn)]])
+    matrix = tf.stack([turned[:, 0], turned[:, 1] + slant * turned[:, 0]], axis=1)  # (2, 2, batch)
+    shift = (SIDE - 1) / 2 * (1 - tf.reduce_sum(matrix, axis=1))  # the middle stays where it is
+    rows = tf.concat([matrix, shift[:, None]], axis=1)
+    transforms = tf.pad(tf.transpose(tf.reshape(rows, (6, -1))), [[0, 0], [0, 2]])
+    pictures = tf.transpose(clips[..., 0], (0, 2, 3, 1))  # time in the place of colours
+    pictures = tf.raw_ops.ImageProjectiveTransformV3(
+        images=pictures,
+        transforms=transforms,
+        output_shape=(SIDE, SIDE),
+        interpolation="BILINEAR",
+        fill_mode="CONSTANT",
+        fill_value=0.0,
+    )
+    return tf.transpose(pictures, (0, 3, 1, 2))[..., None]
+
+
 def pair(digits):
     """The number of each pair in `PAIRS`, for (batch, 2) digits, the smaller first."""
     numbers = np.zeros((10, 10), np.int32)
@@ -92,12 +119,28 @@ def pair(digits):
     return tf.gather_nd(tf.constant(numbers), digits)
 
 
+def pair_logits(evidence):
+    return tf.matmul(evidence, EVIDENCE, transpose_b=True)
+
+
+@keras.saving.register_keras_serializable(package="recipes")
+def pair_loss(pairs, evidence):
+    """Cross-entropy of the pairs, in nats."""
+    return keras.losses.sparse_categorical_crossentropy(pairs, pair_logits(evidence), from_logits=True)
+
+
+@keras.saving.register_keras_serializable(package="recipes")
+def pair_accuracy(pairs, evidence):
+    """Whether both digits are right."""
+    return keras.metrics.sparse_categorical_accuracy(pairs, pair_logits(evidence))
+
+
 def build_model(cfg, steps):
     """The compiled model; `steps` is the number of training steps, over which the learning rate falls."""
     model = archs.cnn_lstm(
         features=(SIDE, SIDE, 1),
         units=cfg.units,
-        outputs=len(PAIRS),
+        outputs=EVIDENCE.shape[1],
         cell=cfg.cell,
         filters=[cfg.filters * 2**number for number in range(4)],
         dropout=cfg.dropout,
@@ -106,15 +149,14 @@ def build_model(cfg, steps):
     schedule = keras.optimizers.schedules.CosineDecay(cfg.learning_rate, steps)
     model.compile(
         optimizer=keras.optimizers.Adam(schedule, clipnorm=cfg.clipnorm),
-        loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
-        metrics=["accuracy"],
+        loss=pair_loss,
+        metrics=[pair_accuracy],
     )
     return model
 
 
 def serving(model, splits):
     """The signatures: clips in; both digits, the smaller first, and the probability of each pair and digit out."""
-    shown_in = np.array([[digit in numbers for digit in range(10)] for numbers in PAIRS], np.float32)
 
     @tf.function(
         input_signature=[
@@ -123,16 +165,17 @@ def serving(model, splits):
         ]
     )
     def serving_default(clips, lengths):
-        clips, lengths = export.checked_lengths(clips, lengths)
-        probabilities = tf.nn.softmax(model(looked_at(clips, lengths, splits.more["every"]), training=False))
+        clips, lengths = signatures.checked_lengths(clips, lengths, LONGEST)
+        evidence = model(looked_at(clips, lengths, splits.more["every"]), training=False)
+        probabilities = tf.nn.softmax(pair_logits(evidence))
         answered = tf.gather(tf.constant(PAIRS), tf.argmax(probabilities, axis=-1))
         return {
             "digits": tf.gather(tf.constant(splits.labels), answered),
             "pair_probabilities": probabilities,
-            "digit_probabilities": probabilities @ shown_in,
+            "digit_probabilities": probabilities @ EVIDENCE[:, :10],
         }
 
-    return {"serving_default": serving_default}
+    return {"serving_default": serving_default, "logits": signatures.logits(model)}
 
 
 def request(clips):
@@ -141,8 +184,8 @@ def request(clips):
     return {"clips": clips, "lengths": np.full(len(clips), clips.shape[1], np.int32)}
 
 
-def sample(splits):
-    return {"serving_default": request(splits.test["clip"][:1])}
+def sample(model, splits):
+    return {"serving_default": request(splits.test["clip"][:1]), "logits": signatures.first(splits.validation)}
 
 
 def read_input(text, cfg, data_dir=None):
@@ -185,12 +228,12 @@ def cnn_on_mean_frame(train_clips, train_pairs, test_clips, test_pairs, epochs=8
     means = [np.mean(clips, axis=1, dtype=np.float32)[..., None] / 255 for clips in (train_clips, test_clips)]
     keras.utils.set_random_seed(0)
     layers = [keras.layers.Conv2D(12 * 2**n, 3, 2, padding="same", activation="relu") for n in range(4)]
-    layers += [keras.layers.Flatten(), keras.layers.Dense(128, "relu"), keras.layers.Dense(len(PAIRS))]
+    layers += [keras.layers.Flatten(), keras.layers.Dense(128, "relu"), keras.layers.Dense(EVIDENCE.shape[1])]
     model = keras.Sequential(layers)
-    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-    model.compile(keras.optimizers.Adam(2e-3), loss)
+    model.compile(keras.optimizers.Adam(2e-3), pair_loss)
     model.fit(means[0], train_pairs, batch_size=32, epochs=epochs, verbose=0)
-    return float(np.mean(model.predict(means[1], batch_size=100, verbose=0).argmax(-1) == test_pairs))
+    logits = pair_logits(model.predict(means[1], batch_size=100, verbose=0))
+    return float(np.mean(np.argmax(logits, axis=-1) == test_pairs))
 
 
 def run(cfg, session):
@@ -204,8 +247,8 @@ def run(cfg, session):
     history = training.fit(model, splits.train, validation=splits.validation, epochs=cfg.epochs, session=session)
     # 4. Evaluate
     plots.curves(history, session.folder / "curves.png")
-    signatures = serving(model, splits)
-    metrics = evaluate(export.as_arrays(signatures), splits, session.folder)
+    functions = serving(model, splits)
+    metrics = evaluate(export.as_arrays(functions), splits, session.folder)
     # 5. Export
     facts = card.card(session, cfg, model, splits, metrics, history)
-    return export.export(signatures, sample=sample(splits), card=facts, folder=session.exports)
+    return export.export(functions, sample=sample(model, splits), card=facts, folder=session.exports)

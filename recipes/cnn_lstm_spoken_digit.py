@@ -17,15 +17,17 @@ import tensorflow as tf
 
 import archs
 from archs._core import checks
-from recipes._core import baselines, card, data, export, pictures, plots, signals, training
+from recipes._core import baselines, card, data, export, pictures, plots, signals, signatures, training
 
 DATASETS = {"spoken_digit": "train"}  # its only split
 METRIC = "test_accuracy"
 PUBLISHED = {}
 SPEAKERS = ("george", "jackson", "nicolas", "theo", "yweweler")
 RATE = 8000  # samples a second
+LONGEST = 60 * RATE  # samples of a recording that the signature takes
 STEP = 80  # samples from frame to frame
 BANDS = 40
+CEPSTRA = 13  # of a frame: its bands without the pitch of the voice
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,7 +47,7 @@ class Config:
     noise: float = 0.1  # white noise, up to so much of the recording's loudness
     crop: float = 0.1  # up to this share of it is cut off at either end
     shift: float = 2.0  # its frames are moved by up to so many bands
-    contrast: float = 0.3  # and made stronger or weaker by up to this share
+    jitter: float = 0.5  # normal noise on what the model sees, whose variance is 1: voices differ in the details
     mask: float = 0.2  # up to this share of its frames, and of its bands, is silenced
     seed: int = 0
 
@@ -59,9 +61,9 @@ class Config:
         checks.rate("stretch", self.stretch)
         checks.between("noise", self.noise, 0, 1)
         checks.rate("mask", self.mask)
+        checks.between("jitter", self.jitter, 0, 10)
         checks.between("crop", self.crop, 0, 0.4)
         checks.between("shift", self.shift, 0, BANDS)
-        checks.between("contrast", self.contrast, 0, 1)
         checks.between("seed", self.seed, 0, 2**32 - 1)
 
 
@@ -81,14 +83,14 @@ def load(cfg, data_dir=None):
         return tf.cast(batch["samples"][:, : tf.reduce_max(lengths)], tf.float32) / 2**15, lengths
 
     def example(batch, seed):
-        frames, lengths = log_mel(*samples_of(batch))
-        return {"inputs": frames, "lengths": lengths}, batch["label"]
+        return looked_at(*log_mel(*samples_of(batch))), batch["label"]
 
     def varied_example(batch, seed):
-        seeds = tf.random.split(seed, 2)
+        seeds = tf.random.split(seed, 3)
         frames, lengths = log_mel(*another_voice(*samples_of(batch), cfg, seeds[0]))
-        frames, lengths = another_pace(frames, lengths, cfg, seeds[1])
-        return {"inputs": frames, "lengths": lengths}, batch["label"]
+        inputs = looked_at(*another_pace(frames, lengths, cfg, seeds[1]))
+        inputs["inputs"] += cfg.jitter * tf.random.stateless_normal(tf.shape(inputs["inputs"]), seeds[2])
+        return inputs, batch["label"]
 
     return data.Splits(
         train=data.Batches(train, cfg.batch_size, varied_example, cfg.seed, train["samples_length"]),
@@ -109,7 +111,22 @@ def log_mel(samples, lengths):
     lengths = (lengths + STEP - 1) // STEP
     inside = tf.sequence_mask(lengths, tf.shape(frames)[1], tf.float32)[..., None]
     mean = tf.reduce_sum(frames * inside, axis=1, keepdims=True) / tf.cast(lengths, tf.float32)[:, None, None]
-    return (frames - mean) * inside / 3, lengths
+    return (frames - mean) * inside, lengths
+
+
+def looked_at(frames, lengths):
+    """What the model takes: of each frame the cepstra and their slopes in time, of mean 0 and variance 1 in a row."""
+    inside = tf.sequence_mask(lengths, tf.shape(frames)[1], tf.float32)[..., None]
+    count = tf.cast(lengths, tf.float32)[:, None, None]
+
+    def standardised(values):
+        values = (values - tf.reduce_sum(values * inside, axis=1, keepdims=True) / count) * inside
+        return values / tf.sqrt(tf.reduce_sum(values**2, axis=1, keepdims=True) / count + 1e-3)
+
+    cepstra = standardised(tf.signal.mfccs_from_log_mel_spectrograms(frames)[..., :CEPSTRA])
+    padded = tf.pad(cepstra, [[0, 0], [2, 2], [0, 0]])
+    slopes = (2 * (padded[:, 4:] - padded[:, :-4]) + padded[:, 3:-1] - padded[:, 1:-3]) / 10
+    return {"inputs": tf.concat([cepstra, standardised(slopes)], axis=-1), "lengths": lengths}
 
 
 def another_voice(samples, lengths, cfg, seed):
@@ -129,14 +146,13 @@ def another_voice(samples, lengths, cfg, seed):
 
 def another_pace(frames, lengths, cfg, seed):
     """Frames stretched in time, some of them and some bands silenced; and their lengths."""
-    seeds, count = tf.random.split(seed, 5), tf.shape(frames)[0]
+    seeds, count = tf.random.split(seed, 4), tf.shape(frames)[0]
     speed = tf.exp(tf.random.stateless_uniform((count, 1), seeds[0], -cfg.stretch, cfg.stretch))
     lengths = tf.maximum(tf.cast(tf.cast(lengths, tf.float32) / speed[:, 0], tf.int32), 1)
     frames = signals.interpolate(frames, tf.range(tf.reduce_max(lengths), dtype=tf.float32) * speed)
     bands = tf.range(BANDS, dtype=tf.float32) + tf.random.stateless_uniform((count, 1), seeds[3], -cfg.shift, cfg.shift)
     bands = tf.clip_by_value(bands, 0, BANDS - 1)
     frames = tf.transpose(signals.interpolate(tf.transpose(frames, (0, 2, 1)), bands), (0, 2, 1))
-    frames *= tf.exp(tf.random.stateless_uniform((count, 1, 1), seeds[4], -cfg.contrast, cfg.contrast))
     for axis, size in ((1, lengths), (2, tf.fill((count,), BANDS))):
         start, width = tf.unstack(tf.random.stateless_uniform((2, count), seeds[axis]))
         start, width = start * tf.cast(size, tf.float32), width * cfg.mask * tf.cast(size, tf.float32)
@@ -149,7 +165,7 @@ def another_pace(frames, lengths, cfg, seed):
 def build_model(cfg, steps):
     """The compiled model; `steps` is the number of training steps, over which the learning rate falls."""
     model = archs.cnn_lstm(
-        features=BANDS,
+        features=2 * CEPSTRA,
         units=[cfg.units],
         outputs=10,
         cell=cfg.cell,
@@ -177,12 +193,12 @@ def serving(model, splits):
         ]
     )
     def serving_default(samples, lengths):
-        frames, lengths = log_mel(*export.checked_signals(samples, lengths))
-        logits = model({"inputs": frames, "lengths": lengths}, training=False)
+        frames, lengths = log_mel(*signatures.checked_signals(samples, lengths, LONGEST))
+        logits = model(looked_at(frames, lengths), training=False)
         label = tf.gather(tf.constant(splits.labels), tf.argmax(logits, axis=-1))
         return {"label": label, "probabilities": tf.nn.softmax(logits), "logits": logits}
 
-    return {"serving_default": serving_default}
+    return {"serving_default": serving_default, "logits": signatures.logits(model)}
 
 
 def request(recordings, first=0, last=None):
@@ -192,8 +208,8 @@ def request(recordings, first=0, last=None):
     return {"samples": samples / np.float32(2**15), "lengths": lengths}
 
 
-def sample(splits):
-    return {"serving_default": request(splits.test, 0, 1)}
+def sample(model, splits):
+    return {"serving_default": request(splits.test, 0, 1), "logits": signatures.first(splits.validation)}
 
 
 def read_input(text, cfg, data_dir=None):
@@ -238,8 +254,8 @@ def evaluate(answer, splits, folder=None):
 def templates(recordings):
     """The recordings of a split as 32 frames each, for dynamic time warping."""
     starts = range(0, len(recordings["label"]), 100)
-    parts = [log_mel(**request(recordings, start, start + 100)) for start in starts]
-    return np.concatenate([signals.resample(*part, 32) for part in parts])
+    parts = [looked_at(*log_mel(**request(recordings, start, start + 100))) for start in starts]
+    return np.concatenate([signals.resample(part["inputs"], part["lengths"], 32) for part in parts])
 
 
 def run(cfg, session):
@@ -253,8 +269,8 @@ def run(cfg, session):
     history = training.fit(model, splits.train, validation=splits.validation, epochs=cfg.epochs, session=session)
     # 4. Evaluate
     plots.curves(history, session.folder / "curves.png")
-    signatures = serving(model, splits)
-    metrics = evaluate(export.as_arrays(signatures), splits, session.folder)
+    functions = serving(model, splits)
+    metrics = evaluate(export.as_arrays(functions), splits, session.folder)
     # 5. Export
     facts = card.card(session, cfg, model, splits, metrics, history)
-    return export.export(signatures, sample=sample(splits), card=facts, folder=session.exports)
+    return export.export(functions, sample=sample(model, splits), card=facts, folder=session.exports)

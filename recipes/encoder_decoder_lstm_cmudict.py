@@ -130,39 +130,17 @@ def build_model(cfg, steps):
 
 
 def serving(model, splits):
-    """The signatures: words in; the best answers of a beam, or the greedy one and which letters it looked at."""
-
-    @tf.function(input_signature=[tf.TensorSpec((None,), tf.string, name="word")])
-    def serving_default(word):
-        letters, lengths = encode(word)
-        written = translation.write(model, {"inputs": letters, "lengths": lengths}, LONGEST, splits.more["beam"])
-        return {
-            "phonemes": translation.decode(written["tokens"], PHONEMES),
-            "probabilities": tf.exp(written["log_probabilities"]),
-        }
-
-    @tf.function(input_signature=[tf.TensorSpec((None,), tf.string, name="word")])
-    def greedy(word):
-        letters, lengths = encode(word)
-        request = {"inputs": letters, "lengths": lengths}
-        written = translation.write(model, request, LONGEST)
-        return {
-            "phonemes": translation.decode(written["tokens"][:, 0], PHONEMES),
-            "probability": tf.exp(written["log_probabilities"][:, 0]),
-            "attention": translation.attention(model, request, written),
-        }
-
-    return {"serving_default": serving_default, "greedy": greedy}
+    """The signatures: words in, how they may be pronounced out. See `translation.signatures`."""
+    return translation.signatures(model, "word", "phonemes", encode, PHONEMES, LONGEST)
 
 
-def request(words):
-    """What the signatures take, for a list of strings."""
-    return {"word": np.array(words)}
+def request(words, beam=4):
+    """What `serving_default` takes, for a list of strings."""
+    return translation.request("word", words, LONGEST, beam)
 
 
-def sample(splits):
-    word = request([splits.test["word"][0].numpy().decode()])
-    return {"serving_default": word, "greedy": word}
+def sample(model, splits):
+    return translation.sample("word", splits.test["word"][0].numpy().decode(), LONGEST, splits.validation)
 
 
 def read_input(text, cfg, data_dir=None):
@@ -192,11 +170,11 @@ def evaluate(answer, splits, folder=None):
     parts = [order[i : i + 1000] for i in range(0, len(order), 1000)]
     best, greedy = np.empty((2, len(words)), object)
     for rows in parts:
-        best[rows] = answer(request(words[rows]))["phonemes"][:, 0]
-        greedy[rows] = answer(request(words[rows]), "greedy")["phonemes"]
+        best[rows] = answer(request(words[rows], splits.more["beam"]))["phonemes"][:, 0]
+        greedy[rows] = answer({"word": words[rows]}, "greedy")["phonemes"]
     if folder:
         chosen = order[len(order) * np.array([2, 5, 8, 9]) // 10]  # words of different lengths
-        drawn = [answer(request(words[[row]]), "greedy") for row in chosen]
+        drawn = [answer({"word": words[[row]]}, "greedy") for row in chosen]
         panels = [(one["phonemes"][0].split(), one["attention"][0]) for one in drawn]
         panels = [(words[row], *panel) for row, panel in zip(chosen, panels, strict=True)]
         plots.attention(panels, folder / "attention.png")
@@ -252,8 +230,8 @@ def run(cfg, session):
     history = training.fit(model, splits.train, validation=splits.validation, epochs=cfg.epochs, session=session)
     # 4. Evaluate
     plots.curves(history, session.folder / "curves.png")
-    signatures = serving(model, splits)
-    metrics = evaluate(export.as_arrays(signatures), splits, session.folder)
+    functions = serving(model, splits)
+    metrics = evaluate(export.as_arrays(functions), splits, session.folder)
     # 5. Export
     facts = card.card(session, cfg, model, splits, metrics, history)
-    return export.export(signatures, sample=sample(splits), card=facts, folder=session.exports)
+    return export.export(functions, sample=sample(model, splits), card=facts, folder=session.exports)

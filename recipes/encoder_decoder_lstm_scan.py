@@ -150,29 +150,17 @@ def build_model(cfg, steps):
 
 
 def serving(model, splits):
-    """The signature: commands in; the greedy answer, its probability, and which words each action looked at."""
-
-    @tf.function(input_signature=[tf.TensorSpec((None,), tf.string, name="command")])
-    def serving_default(command):
-        words, lengths = encode(command)
-        request = {"inputs": words, "lengths": lengths}
-        written = translation.write(model, request, LONGEST)
-        return {
-            "actions": translation.decode(written["tokens"][:, 0], ACTIONS),
-            "probability": tf.exp(written["log_probabilities"][:, 0]),
-            "attention": translation.attention(model, request, written),
-        }
-
-    return {"serving_default": serving_default}
+    """The signatures: commands in, actions out. See `translation.signatures`."""
+    return translation.signatures(model, "command", "actions", encode, ACTIONS, LONGEST)
 
 
 def request(commands):
-    """What the signature takes, for a list of strings."""
-    return {"command": np.array(commands)}
+    """What `serving_default` takes, for a list of strings."""
+    return translation.request("command", commands, LONGEST)
 
 
-def sample(splits):
-    return {"serving_default": request([splits.test["commands"][0].numpy().decode()])}
+def sample(model, splits):
+    return translation.sample("command", splits.test["commands"][0].numpy().decode(), LONGEST, splits.validation)
 
 
 def read_input(text, cfg, data_dir=None):
@@ -188,23 +176,23 @@ def read_input(text, cfg, data_dir=None):
 
 
 def show(answer):
-    """The answer of the signature for the first command."""
-    return f"{answer['actions'][0]} (probability {answer['probability'][0]:.3f})"
+    """The best answer of `serving_default` for the first command."""
+    return f"{answer['actions'][0][0]} (probability {answer['probabilities'][0][0]:.3f})"
 
 
 def evaluate(answer, splits, folder=None):
-    """The share of commands of the test split that are answered exactly right, beside answering each as the training
-    command nearest to it; draws into `folder` at which words the answers look.
+    """The share of commands of the test split whose greedy answer is exactly right, beside answering each as the
+    training command nearest to it; draws into `folder` at which words the answers look.
     """
     commands, actions = (splits.test[name].numpy().astype(str) for name in ("commands", "actions"))
     order = np.argsort([text.count(" ") for text in actions], kind="stable")
     parts = [order[i : i + 500] for i in range(0, len(order), 500)]
     answered = np.empty(len(order), object)
     for rows in parts:
-        answered[rows] = answer(request(commands[rows]))["actions"]
+        answered[rows] = answer({"command": commands[rows]}, "greedy")["actions"]
     if folder:
         chosen = order[[len(order) // 20, len(order) // 5]]  # of few actions, to be drawn in one picture
-        drawn = [answer(request(commands[[row]])) for row in chosen]
+        drawn = [answer({"command": commands[[row]]}, "greedy") for row in chosen]
         panels = [(one["actions"][0].split(), one["attention"][0]) for one in drawn]
         panels = [(commands[row].split(), *panel) for row, panel in zip(chosen, panels, strict=True)]
         plots.attention(panels, folder / "attention.png")
@@ -233,8 +221,8 @@ def run(cfg, session):
     history = training.fit(model, splits.train, validation=splits.validation, epochs=cfg.epochs, session=session)
     # 4. Evaluate
     plots.curves(history, session.folder / "curves.png")
-    signatures = serving(model, splits)
-    metrics = evaluate(export.as_arrays(signatures), splits, session.folder)
+    functions = serving(model, splits)
+    metrics = evaluate(export.as_arrays(functions), splits, session.folder)
     # 5. Export
     facts = card.card(session, cfg, model, splits, metrics, history)
-    return export.export(signatures, sample=sample(splits), card=facts, folder=session.exports)
+    return export.export(functions, sample=sample(model, splits), card=facts, folder=session.exports)

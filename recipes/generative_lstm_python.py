@@ -35,7 +35,7 @@ class Config:
     dropout: float = 0.0
     window: int = 50  # characters that gradients go back; fewer make more steps of an epoch, which learns sooner
     longest: int = 10_000  # longer files are read in parts, so that all rows of a batch have as much to read
-    epochs: int = 2
+    epochs: int = 6
     batch_size: int = 32
     learning_rate: float = 8e-3  # falls to zero along a cosine
     clipnorm: float = 1.0
@@ -89,8 +89,8 @@ def serving(model, splits):
     return language.signatures(model, ALPHABET)
 
 
-def sample(splits):
-    return language.sample(build_model(splits.more["cfg"], steps=1), ALPHABET, texts(splits.test)[0][:200])
+def sample(model, splits):
+    return language.sample(model, ALPHABET, texts(splits.test)[0][:200])
 
 
 def texts(split):
@@ -130,8 +130,8 @@ def run(cfg, session):
     history = training.fit(model, splits.train, validation=splits.validation, epochs=cfg.epochs, session=session)
     # 4. Evaluate
     plots.curves(history, session.folder / "curves.png")
-    signatures = serving(model, splits)
-    metrics = evaluate(export.as_arrays(signatures), splits, session.folder)
+    functions = serving(model, splits)
+    metrics = evaluate(export.as_arrays(functions), splits, session.folder)
     # 5. Export
     facts = card.card(session, cfg, model, splits, metrics, history) | {"alphabet": ALPHABET.characters}
-    return export.export(signatures, sample=sample(splits), card=facts, folder=session.exports)
+    return export.export(functions, sample=sample(model, splits), card=facts, folder=session.exports)

@@ -90,8 +90,8 @@ def serving(model, splits):
     return language.signatures(model, ALPHABET)
 
 
-def sample(splits):
-    return language.sample(build_model(splits.more["cfg"], steps=1), ALPHABET, texts(splits.test)[0][:200])
+def sample(model, splits):
+    return language.sample(model, ALPHABET, texts(splits.test)[0][:200])
 
 
 def texts(split):
@@ -131,8 +131,8 @@ def run(cfg, session):
     history = training.fit(model, splits.train, validation=splits.validation, epochs=cfg.epochs, session=session)
     # 4. Evaluate
     plots.curves(history, session.folder / "curves.png")
-    signatures = serving(model, splits)
-    metrics = evaluate(export.as_arrays(signatures), splits, session.folder)
+    functions = serving(model, splits)
+    metrics = evaluate(export.as_arrays(functions), splits, session.folder)
     # 5. Export
     facts = card.card(session, cfg, model, splits, metrics, history) | {"alphabet": ALPHABET.characters}
-    return export.export(signatures, sample=sample(splits), card=facts, folder=session.exports)
+    return export.export(functions, sample=sample(model, splits), card=facts, folder=session.exports)

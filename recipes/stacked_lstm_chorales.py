@@ -22,7 +22,7 @@ import tensorflow_datasets as tfds
 
 import archs
 from archs._core import checks
-from recipes._core import card, data, export, midi, pictures, plots, training
+from recipes._core import card, data, export, midi, pictures, plots, signatures, training
 
 # Name of the dataset -> how many quarter notes a frame lasts.
 DATASETS = {"jsb_chorales": 1.0, "nottingham": 0.5, "piano_midi": 0.5, "muse_data": 0.5}
@@ -146,9 +146,12 @@ def serving(model, splits):
     ]
 
     def checked(rolls, lengths):
-        rolls, lengths = export.checked_lengths(rolls, lengths)
+        rolls, lengths = signatures.checked_lengths(rolls, lengths)
         with tf.control_dependencies([tf.debugging.assert_less_equal(rolls, np.uint8(1), "rolls: expected 0 or 1")]):
             return tf.cast(rolls, tf.float32), lengths
+
+    def draw(seed):
+        return tf.random.stateless_uniform((midi.KEYS,), seed)
 
     def step(frame, states):
         output, following = GAIN * frame, []
@@ -173,27 +176,34 @@ def serving(model, splits):
     @tf.function(
         input_signature=[
             *rolls_and_lengths,
-            tf.TensorSpec((), tf.int32, name="steps"),
-            tf.TensorSpec((2,), tf.int32, name="seed"),
+            tf.TensorSpec((None,), tf.int32, name="steps"),
+            tf.TensorSpec((None,), tf.int32, name="seed"),
         ]
     )
     def generate(rolls, lengths, steps, seed):
         frames, lengths = checked(rolls, lengths)
-        tf.debugging.assert_positive(steps, "steps: expected 1 or more")
-        frames = tf.pad(frames, [[0, 0], [0, steps], [0, 0]])
+        inputs = signatures.checked_rows({"rolls": frames, "steps": steps, "seed": seed})
+        in_range = (inputs["steps"] > 0) & (inputs["steps"] <= signatures.LIMIT)
+        expected = signatures.expect(in_range, f"steps: expected 1 to {signatures.LIMIT}")
+        frames, steps, seed = signatures.checked(inputs, expected).values()
+        most = tf.reduce_max(steps)
+        frames = tf.pad(frames, [[0, 0], [0, most], [0, 0]])
         states = [layer.cell.get_initial_state(tf.shape(frames)[0]) for layer in layers]
         count, frame = tf.shape(frames)[1] - 1, frames[:, 0]
         played = tf.TensorArray(tf.float32, count, element_shape=(None, midi.KEYS))
         for t in tf.range(count):
             probabilities, states = step(frame, states)
-            drawn = tf.random.stateless_uniform(tf.shape(frame), tf.random.fold_in(seed, t)) < probabilities
+            seeds = tf.stack([seed, tf.fill(tf.shape(seed), t)], axis=1)
+            draws = tf.map_fn(draw, seeds, fn_output_signature=tf.float32)
+            drawn = draws < probabilities
             frame = tf.where(t + 1 < lengths[:, None], frames[:, t + 1], tf.cast(drawn, tf.float32))
             played = played.write(t, frame)
         played = tf.transpose(played.stack(), [1, 0, 2])
-        drawn = tf.gather(played, lengths[:, None] - 1 + tf.range(steps), axis=1, batch_dims=1)
+        drawn = tf.gather(played, lengths[:, None] - 1 + tf.range(most), axis=1, batch_dims=1)
+        drawn = tf.where(tf.sequence_mask(steps)[..., None], drawn, 0)
         return {"rolls": tf.cast(drawn, tf.uint8)}
 
-    return {"serving_default": serving_default, "generate": generate}
+    return {"serving_default": serving_default, "generate": generate, "logits": signatures.logits(model)}
 
 
 def request(rolls, lengths):
@@ -202,9 +212,10 @@ def request(rolls, lengths):
     return {"rolls": np.asarray(rolls[:, : lengths.max()], np.uint8), "lengths": lengths}
 
 
-def sample(splits):
+def sample(model, splits):
     roll = request(splits.test["roll"][:1], [PRIMER])
-    return {"serving_default": roll, "generate": roll | {"steps": np.int32(8), "seed": np.zeros(2, np.int32)}}
+    drawn = roll | {"steps": np.array([8], np.int32), "seed": np.array([0], np.int32)}
+    return {"serving_default": roll, "generate": drawn, "logits": signatures.first(splits.validation)}
 
 
 def read_input(text, cfg, data_dir=None):
@@ -232,8 +243,8 @@ def evaluate(answer, splits, folder=None):
     frames = np.concatenate([lengths[part] - 1 for part in parts])
     if folder:
         primer = request(rolls[:1], [PRIMER])
-        steps = np.int32(lengths[0] - PRIMER)
-        drawn = answer(primer | {"steps": steps, "seed": np.zeros(2, np.int32)}, "generate")["rolls"]
+        steps = np.array([lengths[0] - PRIMER], np.int32)
+        drawn = answer(primer | {"steps": steps, "seed": np.array([0], np.int32)}, "generate")["rolls"]
         drawn = np.concatenate([primer["rolls"][0], drawn[0]])
         plots.piano_rolls(
             {"in the test split": rolls[0, : lengths[0]], "continued by the model": drawn},
@@ -277,8 +288,8 @@ def run(cfg, session):
     history = training.fit(model, splits.train, validation=splits.validation, epochs=cfg.epochs, session=session)
     # 4. Evaluate
     plots.curves(history, session.folder / "curves.png")
-    signatures = serving(model, splits)
-    metrics = evaluate(export.as_arrays(signatures), splits, session.folder)
+    functions = serving(model, splits)
+    metrics = evaluate(export.as_arrays(functions), splits, session.folder)
     # 5. Export
     facts = card.card(session, cfg, model, splits, metrics, history)
-    return export.export(signatures, sample=sample(splits), card=facts, folder=session.exports)
+    return export.export(functions, sample=sample(model, splits), card=facts, folder=session.exports)

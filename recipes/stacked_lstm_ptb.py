@@ -23,7 +23,7 @@ import tensorflow as tf
 
 import archs
 from archs._core import checks
-from recipes._core import baselines, card, data, export, pictures, plots, training
+from recipes._core import baselines, card, data, export, language, pictures, plots, signatures, training
 from recipes._core.errors import RecipeError
 
 DATASETS = {
@@ -39,6 +39,7 @@ PUBLISHED = {
     }
 }
 
+LONGEST = 1_000_000  # words of a text that the signature takes
 END, UNKNOWN = "<eos>", "<unk>"
 WINDOW = 100  # words that the signature reads at once: a text of any length takes little memory
 # What the paper says of its three models, and one for a text of a quarter of a million words.
@@ -184,7 +185,7 @@ def serving(model, splits):
         tokens = split_words(text, dataset)
         lengths = tf.cast(tokens.row_lengths(), tf.int32)
         tokens = tokens.with_flat_values(numbers(tokens.flat_values, hashes)).to_tensor()
-        tokens, lengths = export.checked_lengths(tokens, lengths)
+        tokens, lengths = signatures.checked_lengths(tokens, lengths, LONGEST)
         log_probabilities, following = read(model, tokens, lengths, end)
         inside = tf.sequence_mask(lengths)
         total = tf.reduce_sum(log_probabilities, axis=1)
@@ -198,7 +199,7 @@ def serving(model, splits):
             "next_probabilities": probabilities,
         }
 
-    return {"serving_default": serving_default}
+    return {"serving_default": serving_default, "step": language.step(model, len(splits.labels))}
 
 
 def read(model, tokens, lengths, end):
@@ -232,8 +233,9 @@ def read(model, tokens, lengths, end):
     return tf.where(tf.sequence_mask(lengths, time), known, 0), following[-1]
 
 
-def sample(splits):
-    return {"serving_default": request(lines(splits)[0])}
+def sample(model, splits):
+    end = splits.labels.index(END)
+    return {"serving_default": request(lines(splits)[0]), "step": language.first_step(model, end)}
 
 
 def request(text):
@@ -295,8 +297,8 @@ def run(cfg, session):
     perplexity = {"perplexity": "loss", "val_perplexity": "val_loss"}
     curves = [row | {name: math.exp(row[loss]) for name, loss in perplexity.items()} for row in history]
     plots.curves(curves, session.folder / "curves.png")
-    signatures = serving(model, splits)
-    metrics = evaluate(export.as_arrays(signatures), splits, session.folder)
+    functions = serving(model, splits)
+    metrics = evaluate(export.as_arrays(functions), splits, session.folder)
     # 5. Export
     facts = card.card(session, cfg, model, splits, metrics, history)
-    return export.export(signatures, sample=sample(splits), card=facts, folder=session.exports)
+    return export.export(functions, sample=sample(model, splits), card=facts, folder=session.exports)

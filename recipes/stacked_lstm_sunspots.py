@@ -22,7 +22,7 @@ import tensorflow as tf
 
 import archs
 from archs._core import checks
-from recipes._core import baselines, card, data, export, pictures, plots, training
+from recipes._core import baselines, card, data, export, pictures, plots, signatures, training
 from recipes._core.errors import RecipeError
 
 # Name of the builder -> the first year of validation, and of the test.
@@ -142,7 +142,7 @@ def serving(model, splits):
         ]
     )
     def serving_default(numbers, lengths):
-        numbers, lengths = export.checked_signals(numbers, lengths)
+        numbers, lengths = signatures.checked_signals(numbers, lengths)
         with tf.control_dependencies([tf.debugging.assert_non_negative(numbers, "numbers: expected 0 or more")]):
             inputs = scale(numbers)[..., None]
         answers = model({"inputs": inputs, "lengths": lengths}, training=False)
@@ -150,7 +150,7 @@ def serving(model, splits):
         quantiles = unscale(tf.reshape(last, (-1, HORIZON, len(QUANTILES))))
         return {"quantiles": tf.sort(quantiles, axis=-1)}  # each was learned for itself, and may cross another
 
-    return {"serving_default": serving_default}
+    return {"serving_default": serving_default, "logits": signatures.logits(model)}
 
 
 def request(numbers):
@@ -159,8 +159,8 @@ def request(numbers):
     return {"numbers": numbers, "lengths": np.full(len(numbers), numbers.shape[1], np.int32)}
 
 
-def sample(splits):
-    return {"serving_default": request(splits.test["past"][:1])}
+def sample(model, splits):
+    return {"serving_default": request(splits.test["past"][:1]), "logits": signatures.first(splits.validation)}
 
 
 def read_input(text, cfg, data_dir=None):
@@ -227,8 +227,8 @@ def run(cfg, session):
     history = training.fit(model, splits.train, validation=splits.validation, epochs=cfg.epochs, session=session)
     # 4. Evaluate
     plots.curves(history, session.folder / "curves.png")
-    signatures = serving(model, splits)
-    metrics = evaluate(export.as_arrays(signatures), splits, session.folder)
+    functions = serving(model, splits)
+    metrics = evaluate(export.as_arrays(functions), splits, session.folder)
     # 5. Export
     facts = card.card(session, cfg, model, splits, metrics, history)
-    return export.export(signatures, sample=sample(splits), card=facts, folder=session.exports)
+    return export.export(functions, sample=sample(model, splits), card=facts, folder=session.exports)

@@ -17,7 +17,7 @@ import tensorflow as tf
 
 import archs
 from archs._core import checks
-from recipes._core import baselines, card, data, export, pictures, plots, training
+from recipes._core import baselines, card, data, export, pictures, plots, signatures, training
 
 # The embedded one first: name of the builder -> splits to train, to validate, to test.
 DATASETS = {
@@ -106,12 +106,12 @@ def serving(model, splits):
         ]
     )
     def serving_default(rows, lengths):
-        rows, lengths = export.checked_lengths(rows, lengths)
+        rows, lengths = signatures.checked_lengths(rows, lengths)
         logits = model({"inputs": scale(rows), "lengths": lengths}, training=False)
         label = tf.gather(tf.constant(splits.labels), tf.argmax(logits, axis=-1))
         return {"label": label, "probabilities": tf.nn.softmax(logits), "logits": logits}
 
-    return {"serving_default": serving_default}
+    return {"serving_default": serving_default, "logits": signatures.logits(model)}
 
 
 def request(images):
@@ -120,8 +120,8 @@ def request(images):
     return {"rows": rows, "lengths": np.full(len(rows), 28, np.int32)}
 
 
-def sample(splits):
-    return {"serving_default": request(splits.test["image"][:1])}
+def sample(model, splits):
+    return {"serving_default": request(splits.test["image"][:1]), "logits": signatures.first(splits.validation)}
 
 
 def read_input(text, cfg, data_dir=None):
@@ -164,8 +164,8 @@ def run(cfg, session):
     history = training.fit(model, splits.train, validation=splits.validation, epochs=cfg.epochs, session=session)
     # 4. Evaluate
     plots.curves(history, session.folder / "curves.png")
-    signatures = serving(model, splits)
-    metrics = evaluate(export.as_arrays(signatures), splits, session.folder)
+    functions = serving(model, splits)
+    metrics = evaluate(export.as_arrays(functions), splits, session.folder)
     # 5. Export
     facts = card.card(session, cfg, model, splits, metrics, history)
-    return export.export(signatures, sample=sample(splits), card=facts, folder=session.exports)
+    return export.export(functions, sample=sample(model, splits), card=facts, folder=session.exports)

@@ -19,7 +19,7 @@ import tensorflow as tf
 
 import archs
 from archs._core import checks
-from recipes._core import baselines, card, data, export, pictures, plots, signals, training
+from recipes._core import baselines, card, data, export, pictures, plots, signals, signatures, training
 from recipes._core.errors import RecipeError
 
 DATASETS = {"smartwatch_gestures": "train"}  # its only split
@@ -136,12 +136,12 @@ def serving(model, splits):
         ]
     )
     def serving_default(rows, lengths):
-        rows, lengths = export.checked_signals(rows, lengths)
+        rows, lengths = signatures.checked_signals(rows, lengths)
         logits = model({"inputs": standardised(rows, lengths), "lengths": lengths}, training=False)
         label = tf.gather(tf.constant(splits.labels), tf.argmax(logits, axis=-1))
         return {"label": label, "probabilities": tf.nn.softmax(logits), "logits": logits}
 
-    return {"serving_default": serving_default}
+    return {"serving_default": serving_default, "logits": signatures.logits(model)}
 
 
 def request(gestures, first=0, last=None):
@@ -149,8 +149,8 @@ def request(gestures, first=0, last=None):
     return {"rows": gestures["rows"][first:last].numpy(), "lengths": gestures["rows_length"][first:last].numpy()}
 
 
-def sample(splits):
-    return {"serving_default": request(splits.test, 0, 1)}
+def sample(model, splits):
+    return {"serving_default": request(splits.test, 0, 1), "logits": signatures.first(splits.validation)}
 
 
 def read_input(text, cfg, data_dir=None):
@@ -205,8 +205,8 @@ def run(cfg, session):
     history = training.fit(model, splits.train, validation=splits.validation, epochs=cfg.epochs, session=session)
     # 4. Evaluate
     plots.curves(history, session.folder / "curves.png")
-    signatures = serving(model, splits)
-    metrics = evaluate(export.as_arrays(signatures), splits, session.folder)
+    functions = serving(model, splits)
+    metrics = evaluate(export.as_arrays(functions), splits, session.folder)
     # 5. Export
     facts = card.card(session, cfg, model, splits, metrics, history)
-    return export.export(signatures, sample=sample(splits), card=facts, folder=session.exports)
+    return export.export(functions, sample=sample(model, splits), card=facts, folder=session.exports)

@@ -49,7 +49,8 @@ def beam_search(model, request, *, start, end, max_length, beam=1, length_penalt
 
     In each step the `beam` most probable beginnings of each row are kept. One that has ended stays as it is. At the end
     they are ordered by log probability / ((5 + length) / 6) ** length_penalty (Wu et al. 2016), where the length counts
-    the end token.
+    the end token. `beam`, `max_length` and `length_penalty` may be tensors (batch,), one for each row, whose values are
+    not looked at.
 
     Args:
         model: of `encoder_decoder_lstm`.
@@ -63,24 +64,26 @@ def beam_search(model, request, *, start, end, max_length, beam=1, length_penalt
     Returns:
         A dict of `tokens`, int32 (batch, beam, max_length), the best first, filled up with `end`; `lengths`, int32
         (batch, beam), without the end token; `log_probabilities`, float32 (batch, beam), of the sequence with its end
-        token.
+        token. Where rows differ in `beam`, those with a smaller one are filled up with empty sequences, whose log
+        probability is -1e9.
 
     Raises:
         ValueError: the model is no `encoder_decoder_lstm`, or an argument is out of its range.
     """
-    beam = checks.positive_integer("beam", beam)
-    max_length = checks.positive_integer("max_length", max_length)
     decoder = _Decoder(model)
+    batch = ops.shape(request["inputs"])[0]
+    beams, beam = _per_row("beam", beam, batch)
+    limits, max_length = _per_row("max_length", max_length, batch)
     size = decoder.outputs.units
     start, end = (checks.between(n, v, 0, size - 1) for n, v in (("start", start), ("end", end)))
-    batch = ops.shape(request["inputs"])[0]
     places = ops.arange(max_length)
+    is_spare = ops.arange(beam) >= beams
     only_end = ops.where(ops.arange(size) == end, 0.0, -1e9)
 
     def pick(tensor, parents):
         """Of a tensor (batch, beam, ...) or (batch * beam, ...), the rows (batch, beam) that `parents` names."""
         rows = ops.reshape(ops.arange(batch)[:, None] * beam + parents, (-1,))
-        return ops.take(ops.reshape(tensor, (-1, *tensor.shape[-1:])), rows, axis=0)
+        return ops.take(ops.reshape(tensor, (-1, ops.shape(tensor)[-1])), rows, axis=0)
 
     def more(t, tokens, last, scores, done, states):
         return ops.logical_and(t < max_length, ops.logical_not(ops.all(done)))
@@ -88,14 +91,16 @@ def beam_search(model, request, *, start, end, max_length, beam=1, length_penalt
     def body(t, tokens, last, scores, done, states):
         logits, states = decoder.step(ops.reshape(last, (-1,)), states)
         gains = ops.log_softmax(ops.cast(logits, "float32"), axis=-1)
-        gains = ops.where(done[..., None], only_end, ops.reshape(gains, (-1, beam, size)))
-        totals = ops.reshape(scores[..., None] + gains, (-1, beam * size))
+        gains = ops.where(done[..., None], only_end, ops.reshape(gains, (batch, beam, size)))
+        totals = ops.reshape(scores[..., None] + gains, (batch, beam * size))
         scores, best = ops.top_k(totals, beam)
+        scores = ops.where(is_spare, -1e9, scores)
         best = ops.cast(best, "int32")
         parents, last = best // size, best % size
-        tokens = ops.reshape(pick(tokens, parents), (-1, beam, max_length))
+        tokens = ops.reshape(pick(tokens, parents), (batch, beam, max_length))
         tokens = ops.where(places == t, last[..., None], tokens)
         done = ops.logical_or(ops.take_along_axis(done, parents, axis=1), last == end)
+        done = ops.logical_or(done, ops.logical_or(is_spare, t + 1 >= limits))
         states = keras.tree.map_structure(lambda state: pick(state, parents), states)
         return t + 1, tokens, last, scores, done, states
 
@@ -106,12 +111,13 @@ def beam_search(model, request, *, start, end, max_length, beam=1, length_penalt
             ops.full((batch, beam, max_length), end, dtype="int32"),
             ops.full((batch, beam), start, dtype="int32"),
             ops.broadcast_to(first, (batch, beam)),
-            ops.zeros((batch, beam), dtype="bool"),
+            ops.broadcast_to(is_spare, (batch, beam)),
             states,
         )
         _, tokens, _, scores, _, _ = ops.while_loop(more, body, loop, maximum_iterations=max_length)
+    tokens = ops.where(is_spare[..., None], end, tokens)
     lengths = ops.sum(ops.cast(ops.cumsum(ops.cast(tokens == end, "int32"), axis=-1) == 0, "int32"), axis=-1)
-    penalty = ((6.0 + ops.cast(lengths, "float32")) / 6.0) ** length_penalty
+    penalty = ((6.0 + ops.cast(lengths, "float32")) / 6.0) ** ops.reshape(length_penalty, (-1, 1))
     _, order = ops.top_k(scores / penalty, beam)
     order = ops.cast(order, "int32")
     return {
@@ -119,6 +125,14 @@ def beam_search(model, request, *, start, end, max_length, beam=1, length_penalt
         "lengths": ops.take_along_axis(lengths, order, axis=1),
         "log_probabilities": ops.take_along_axis(scores, order, axis=1),
     }
+
+
+def _per_row(name, values, batch):
+    """An integer for each row, (batch, 1), and the largest."""
+    if not getattr(values, "shape", ()):
+        values = checks.positive_integer(name, values)
+        return ops.full((batch, 1), values, dtype="int32"), values
+    return ops.reshape(ops.cast(values, "int32"), (-1, 1)), ops.max(values)
 
 
 def attention(model, request, decoder_inputs):

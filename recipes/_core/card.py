@@ -5,6 +5,7 @@ import importlib.metadata
 import pathlib
 import platform
 import subprocess
+import sys
 
 
 def card(session, config, model, splits, metrics, history):
@@ -12,6 +13,7 @@ def card(session, config, model, splits, metrics, history):
     return {
         "recipe": session.recipe,
         "metrics": metrics,
+        "published": sys.modules[type(config).__module__].PUBLISHED.get(config.dataset, {}),
         "config": dataclasses.asdict(config),
         "precision": session.precision,
         "dataset": splits.facts,

@@ -1,13 +1,13 @@
 """The command line over all recipe pages.
 
-A page `recipes/<architecture>_<dataset>.py` has `Config` (a frozen dataclass: every knob), `DATASETS` (the embedded
-one first), `METRIC` (the key of `metrics` that the page is held to), `PUBLISHED` (dataset -> source -> figure of that
+A page `recipes/<architecture>_<dataset>.py` has `Config` (a frozen dataclass: every knob), `DATASETS` (the embedded one
+first), `METRIC` (the key of `metrics` that the page is held to), `PUBLISHED` (dataset -> source -> figure of that
 metric), `load(cfg, data_dir) -> Splits`, `build_model(cfg, steps)`, `serving(model, splits) -> {name: tf.function}`,
-one of them `serving_default`, `sample(splits) -> {name: request}`, `evaluate(answer, splits, folder) -> metrics`, a
-dict of floats, that of `METRIC` first and the others in its unit, where `answer(request, signature="serving_default")`
-asks a model, `read_input(text, cfg, data_dir) -> request`, `show(answer) -> str` and `run(cfg, session) -> (path,
-card)`. `METRIC`, `DATASETS`, `PUBLISHED` and the defaults in `Config` are literals. A page dropped into the folder is
-in the command line.
+one of them `serving_default`, `sample(model, splits) -> {name: request}`, `evaluate(answer, splits, folder) ->
+metrics`, a dict of floats, that of `METRIC` first and the others in its unit, where `answer(request,
+signature="serving_default")` asks a model, `read_input(text, cfg, data_dir) -> request`, `show(answer) -> str` and
+`run(cfg, session) -> (path, card)`. `METRIC`, `DATASETS`, `PUBLISHED` and the defaults in `Config` are literals. A page
+dropped into the folder is in the command line.
 """
 
 import argparse
@@ -119,6 +119,9 @@ def parser():
     command.add_argument("--saved-model", action="store_true", help="measure the newest exported model instead")
     command = add("export", "Export the model of a run as a SavedModel, without training again.")
     command.add_argument("--run", type=pathlib.Path, help="folder of the run; default: the newest finished one")
+    command.add_argument("--onnx", action="store_true", help="also as ONNX, checked against the SavedModel")
+    command.add_argument("--litert", action="store_true", help="also as LiteRT, for one row, checked likewise")
+    command.add_argument("--xla", action="store_true", help="with a signature `xla`: serving_default, compiled by XLA")
     command = add("predict", "Ask the exported model.")
     command.add_argument("input", help="what the recipe reads, such as the path of a picture, or test:N")
     command.add_argument("--version", type=int, help="of the exported model; default: the newest")

@@ -6,7 +6,7 @@ import shutil
 
 import keras
 
-from recipes._core import config, export as exporter, session as sessions
+from recipes._core import config, export as exporter, session as sessions, signatures
 from recipes._core.errors import RecipeError
 
 
@@ -63,12 +63,16 @@ def evaluate(recipe, arguments):
 def export(recipe, arguments):
     """Exports the model of a run once more, as a new version."""
     folder, _, model, splits = _trained(recipe, arguments)
-    facts = _card(folder)
+    facts, functions, sample = _card(folder), recipe.serving(model, splits), recipe.sample(model, splits)
+    if arguments.xla:
+        functions["xla"] = recipe.serving(signatures.Compiled(model), splits)["serving_default"]
+        sample["xla"] = sample["serving_default"]
     path, card = exporter.export(
-        recipe.serving(model, splits),
-        sample=recipe.sample(splits),
+        functions,
+        sample=sample,
         card={name: fact for name, fact in facts.items() if name not in ("saved_model", "sample")},
         folder=arguments.saved_models / arguments.name,
+        formats=[kind for kind in ("onnx", "litert") if getattr(arguments, kind)],
     )
     _print_export(recipe, path, card)
 

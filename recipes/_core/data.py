@@ -123,7 +123,7 @@ def columns(examples):
 
 
 def describe(builder, *splits):
-    """Name and version of a dataset and the sha256 of what `read` returned, for the card."""
+    """Name and version of a dataset, the sha256 of what `read` returned, its licence and homepage, for the card."""
     # Of the values, and not of the files, in whose records the features come in any order.
     digest = hashlib.sha256()
     for split in splits:
@@ -132,7 +132,8 @@ def describe(builder, *splits):
             digest.update(f"{name} {values.shape} {values.dtype} ".encode())
             digest.update(b"\0".join(values.ravel()) if values.dtype == object else values.tobytes())
     name = "/".join(filter(None, [builder.name, builder.builder_config and builder.builder_config.name]))
-    return {"name": name, "version": str(builder.version), "sha256": digest.hexdigest()}
+    facts = {"name": name, "version": str(builder.version), "sha256": digest.hexdigest()}
+    return facts | {"licence": builder.info.redistribution_info.license, "homepage": builder.info.homepage}
 
 
 @dataclasses.dataclass(frozen=True)

@@ -8,10 +8,10 @@ import sys
 import tempfile
 import uuid
 
-import keras
 import numpy as np
 import tensorflow as tf
 
+from recipes._core import artifact, convert
 from recipes._core.errors import RecipeError
 from recipes._core.session import write_json
 
@@ -19,42 +19,20 @@ _REPLAY = """
 import sys
 import numpy as np
 import tensorflow as tf
-model = tf.saved_model.load(sys.argv[1])
-requests, replies = {}, {}
-with np.load(sys.argv[2]) as file:
-    for key in file.files:
-        signature, name = key.split("/")
-        requests.setdefault(signature, {})[name] = tf.constant(file[key])
-for signature, request in requests.items():
-    for name, value in model.signatures[signature](**request).items():
-        replies[signature + "/" + name] = value.numpy().astype("S") if value.dtype == tf.string else value.numpy()
-np.savez(sys.argv[3], **replies)
+from tensorflow_serving.apis import prediction_log_pb2
+path, warm_up, target = sys.argv[1:]
+model, replies = tf.saved_model.load(path), {}
+for record in tf.data.TFRecordDataset(warm_up).as_numpy_iterator():
+    request = prediction_log_pb2.PredictionLog.FromString(record).predict_log.request
+    name = request.model_spec.signature_name
+    inputs = {key: tf.constant(tf.make_ndarray(tensor)) for key, tensor in request.inputs.items()}
+    for key, value in model.signatures[name](**inputs).items():
+        replies[name + "/" + key] = value.numpy().astype("S") if value.dtype == tf.string else value.numpy()
+np.savez(target, **replies)
 """
 
 
-def checked_lengths(sequences, lengths):
-    """In a signature: `sequences` (batch, time, ...) and `lengths` (batch,), or InvalidArgument with our words."""
-    time = tf.shape(sequences)[1]
-    checks = [
-        tf.debugging.assert_equal(tf.shape(lengths)[0], tf.shape(sequences)[0], "lengths: expected one for each row"),
-        tf.debugging.assert_positive(tf.shape(sequences)[0], "expected at least one row, received an empty batch"),
-        tf.debugging.assert_positive(lengths, "lengths: expected 1 or more"),
-        tf.debugging.assert_less_equal(lengths, time, "lengths: expected no more than there are time steps"),
-    ]
-    with tf.control_dependencies([check for check in checks if check is not None]):
-        return tf.identity(sequences), tf.identity(lengths)
-
-
-def checked_signals(signals, lengths):
-    """As `checked_lengths`, for floats, which must be finite up to each length; behind it they become zeros."""
-    signals, lengths = checked_lengths(signals, lengths)
-    inside = tf.sequence_mask(lengths, tf.shape(signals)[1])
-    for _ in signals.shape[2:]:
-        inside = inside[..., None]
-    return tf.debugging.assert_all_finite(tf.where(inside, signals, 0), "expected finite numbers"), lengths
-
-
-def export(signatures, *, sample, card, folder):
+def export(signatures, *, sample, card, folder, formats=()):
     """Writes the SavedModel `folder`/<next version>, for `tensorflow_model_server` and `tf.saved_model.load`.
 
     It is written beside its place, loaded in a fresh process that knows only TensorFlow, compared with the live
@@ -65,14 +43,16 @@ def export(signatures, *, sample, card, folder):
             called `serving_default`.
         sample: dict of name of a signature to a request, a dict of input name to array, for each of the signatures.
             The requests are replayed and go into the card with their answers.
-        card: dict, written to `card.json` beside the model.
+        card: dict as `card.card` has it, written to `card.json` and `card.md` beside the model.
         folder: of the recipe's exports.
+        formats: of "onnx" and "litert", what the signatures of numbers are also written as, see `convert`.
 
     Returns:
         The path of the version, and the card with the sample in it.
 
     Raises:
-        RecipeError: the reloaded model answers otherwise than the live one.
+        RecipeError: the reloaded model answers otherwise than the live one, or holds what a server cannot run; or a
+            format cannot be written.
     """
     folder = pathlib.Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
@@ -80,20 +60,33 @@ def export(signatures, *, sample, card, folder):
     # A server takes only whole numbers for versions, and so passes over this one.
     temporary = folder / f".tmp-{os.getpid()}-{uuid.uuid4().hex[:8]}"
     try:
-        archive = keras.export.ExportArchive()
-        # No archive.track(model): it stores every weight twice. https://github.com/keras-team/keras/issues/23553
-        for name, function in signatures.items():
-            archive.add_endpoint(name, function)
-        archive.write_out(str(temporary), verbose=False)
+        _write(temporary, signatures)
+        artifact.write_warm_up(temporary, sample)
+        described = artifact.signatures(temporary, card["parameters"])
         answers = _verify(temporary, signatures, sample)
-        samples = {
-            name: {"request": _lists(sample[name]), "answer": _lists(answer)} for name, answer in answers.items()
-        }
-        card = card | {"sample": samples}
+        samples = {name: {"request": sample[name], "answer": answer} for name, answer in answers.items()}
+        for kind in formats:
+            getattr(convert, kind)(signatures, samples, temporary / kind)
+        samples = {name: {side: _lists(arrays) for side, arrays in sides.items()} for name, sides in samples.items()}
+        card = card | {"signatures": described, "sample": samples}
         write_json(temporary / "card.json", card)
-        return _rename_to_next_version(temporary, folder), card
+        (temporary / "card.md").write_text(artifact.markdown(card), encoding="utf-8")
+        path = _rename_to_next_version(temporary, folder)
+        artifact.write_models_config(folder.parent)
+        return path, card
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _write(path, signatures):
+    # Keras' own ways store every weight twice, https://github.com/keras-team/keras/issues/23553, or every function.
+    holder = tf.Module()
+    concrete = {name: function.get_concrete_function() for name, function in signatures.items()}
+    variables = {id(variable): variable for function in concrete.values() for variable in function.variables}
+    holder.weights = list(variables.values())
+    # What is exported is not trained on: without this, the gradients of all loops are stored, too.
+    options = tf.saved_model.SaveOptions(experimental_custom_gradients=False)
+    tf.saved_model.save(holder, str(path), signatures=concrete, options=options)
 
 
 def _verify(path, signatures, sample):
@@ -101,10 +94,10 @@ def _verify(path, signatures, sample):
     with tf.device("CPU:0"):  # as the other process: a GPU multiplies with fewer bits
         live = {name: as_arrays(signatures)(sample[name], name) for name in signatures}
     with tempfile.TemporaryDirectory() as scratch:
-        request, reply = pathlib.Path(scratch, "request.npz"), pathlib.Path(scratch, "reply.npz")
-        np.savez(request, **{f"{name}/{key}": value for name in signatures for key, value in sample[name].items()})
+        reply = pathlib.Path(scratch, "reply.npz")
+        warm_up = path.resolve() / artifact.WARM_UP
         run = subprocess.run(
-            [sys.executable, "-I", "-c", _REPLAY, str(path.resolve()), str(request), str(reply)],
+            [sys.executable, "-I", "-c", _REPLAY, str(path.resolve()), str(warm_up), str(reply)],
             capture_output=True,
             text=True,
             cwd=scratch,

@@ -1,6 +1,5 @@
 """Language models over characters: texts as streams to train on, and what a trained model is asked."""
 
-import inspect
 import math
 import pathlib
 
@@ -11,9 +10,11 @@ import tensorflow as tf
 from archs import generation
 from recipes._core import baselines, data, pictures
 from recipes._core.errors import RecipeError
+from recipes._core.signatures import by_name, checked, checked_rows, checked_tokens, expect
 
 UNKNOWN, EDGE = 0, 1  # the token of all other characters, and that before and behind a document
 LONGEST = 10_000  # characters that one request may draw
+LONGEST_TEXT = 10_000_000  # characters of a prompt, or of a text to score
 CODES = 0x110000  # the characters that Unicode has room for, one of which an unknown character is
 _STEPS = 1000  # of which all logits are in memory at once
 
@@ -99,24 +100,19 @@ def bits(tokens, logits):
 def signatures(model, alphabet):
     """What a trained model is asked, all in the graph.
 
-    `serving_default` draws what follows each `prompt`, an empty one being the beginning of a document, until the
-    document ends or `max_new_tokens` are drawn. `score` tells what each text costs, in bits, and each character of it;
-    one that is not in the alphabet costs what naming it in Unicode takes besides. `prefill` reads a prompt and `step`
-    one more token: they return logits, and the states to hand to the next `step`.
+    `generate`, which is also `serving_default`, draws what follows each `prompt`, an empty one being the beginning of a
+    document, until the document ends or `max_new_tokens` are drawn. `score` tells what each text costs, in bits, and
+    each character of it; one that is not in the alphabet costs what naming it in Unicode takes besides. `prefill` reads
+    a prompt and `step` one more token: they return logits, and the states to hand to the next `step`.
     """
-    names = generation.state_names(model)
-    initial = generation.initial_states(model, 1)
-    state_specs = [tf.TensorSpec((None, *s.shape[1:]), name=name) for name, s in zip(names, initial, strict=True)]
 
-    def begin(prompt, checks):
-        with tf.control_dependencies([_expect(tf.shape(prompt)[0] > 0, "prompt: expected at least one"), *checks]):
-            tokens = alphabet.tokens(tf.identity(prompt))
-        lengths = tf.cast(tokens.row_lengths(), tf.int32) + 1
-        return tf.pad(tokens.to_tensor(), [[0, 0], [1, 0]], constant_values=EDGE), lengths
-
-    def answer(logits, states):
-        states = {name: tf.cast(state, tf.float32) for name, state in zip(names, states, strict=True)}
-        return {"logits": logits, **states}
+    def begin(prompt):
+        tokens = alphabet.tokens(prompt)
+        lengths = tf.cast(tokens.row_lengths(), tf.int32)
+        with tf.control_dependencies(
+            [expect(lengths <= LONGEST_TEXT, f"prompt: expected {LONGEST_TEXT} characters at most")]
+        ):
+            return tf.pad(tokens.to_tensor(), [[0, 0], [1, 0]], constant_values=EDGE), lengths + 1
 
     @tf.function(
         input_signature=[
@@ -129,34 +125,34 @@ def signatures(model, alphabet):
         ]
     )
     def generate(prompt, max_new_tokens, temperature, top_k, top_p, seed):
-        settings = {
-            "max_new_tokens": max_new_tokens,
-            "temperature": temperature,
-            "top_k": top_k,
-            "top_p": top_p,
-            "seed": seed,
-        }
-        rows = tf.shape(prompt)[0]
-        checks = [
-            *(
-                _expect(tf.shape(value)[0] == rows, f"{name}: expected one for each prompt")
-                for name, value in settings.items()
-            ),
-            _expect((max_new_tokens >= 0) & (max_new_tokens <= LONGEST), f"max_new_tokens: expected 0 to {LONGEST}"),
-            _expect((temperature > 0) & tf.math.is_finite(temperature), "temperature: expected a positive number"),
-            _expect(top_k >= 0, "top_k: expected 1 or more, or 0 for all"),
-            _expect((top_p > 0) & (top_p <= 1), "top_p: expected a number above 0 and up to 1"),
-        ]
-        drawn, counts = generation.generate(model, *begin(prompt, checks), end=EDGE, **settings)
+        inputs = checked_rows(
+            {
+                "prompt": prompt,
+                "max_new_tokens": max_new_tokens,
+                "temperature": temperature,
+                "top_k": top_k,
+                "top_p": top_p,
+                "seed": seed,
+            }
+        )
+        settings = checked(
+            inputs,
+            expect((max_new_tokens >= 0) & (max_new_tokens <= LONGEST), f"max_new_tokens: expected 0 to {LONGEST}"),
+            expect((temperature > 0) & tf.math.is_finite(temperature), "temperature: expected a positive number"),
+            expect((top_k >= 0) & (top_k <= alphabet.size), f"top_k: expected 1 to {alphabet.size}, or 0 for all"),
+            expect((top_p > 0) & (top_p <= 1), "top_p: expected a number above 0 and up to 1"),
+        )
+        prompt = settings.pop("prompt")
+        drawn, counts = generation.generate(model, *begin(prompt), end=EDGE, **settings)
         return {"text": alphabet.texts(drawn, counts), "characters": counts}
 
     @tf.function(input_signature=[tf.TensorSpec((None,), tf.string, name="text")])
     def score(text):
-        tokens = alphabet.tokens(text)
+        tokens = alphabet.tokens(checked_rows({"text": text})["text"])
         lengths = tf.cast(tokens.row_lengths(), tf.int32)
         checks = [
-            _expect(tf.shape(text)[0] > 0, "text: expected at least one"),
-            _expect(lengths > 0, "text: expected at least one character in each"),
+            expect(lengths > 0, "text: expected at least one character in each"),
+            expect(lengths <= LONGEST_TEXT, f"text: expected at most {LONGEST_TEXT} characters"),
         ]
         with tf.control_dependencies(checks):
             tokens = tf.identity(tokens.to_tensor())
@@ -174,25 +170,44 @@ def signatures(model, alphabet):
 
     @tf.function(input_signature=[tf.TensorSpec((None,), tf.string, name="prompt")])
     def prefill(prompt):
-        logits, states = generation.prefill(model, *begin(prompt, []))
-        return answer(logits[:, -1], states)
+        logits, states = generation.prefill(model, *begin(checked_rows({"prompt": prompt})["prompt"]))
+        return _answer(model, logits[:, -1], states)
 
-    def step(token, *states):
-        message = f"token: expected 0 to {alphabet.size - 1}"
-        with tf.control_dependencies([_expect((token >= 0) & (token < alphabet.size), message)]):
-            token = tf.identity(token)
-        states = [tf.cast(state, s.dtype) for state, s in zip(states, initial, strict=True)]
-        return answer(*generation.step(model, token, states))
-
-    # By name, as SavedModels are asked; a function of *states could be called by position only.
-    parameters = [inspect.Parameter(name, inspect.Parameter.POSITIONAL_OR_KEYWORD) for name in ("token", *names)]
-    step.__signature__ = inspect.Signature(parameters)
-    step = tf.function(step, input_signature=[tf.TensorSpec((None,), tf.int32, name="token"), *state_specs])
-    return {"serving_default": generate, "score": score, "prefill": prefill, "step": step}
+    return {
+        "serving_default": generate,
+        "generate": generate,
+        "score": score,
+        "prefill": prefill,
+        "step": step(model, alphabet.size),
+    }
 
 
-def _expect(condition, message):
-    return tf.debugging.Assert(tf.reduce_all(condition), [message])
+def step(model, size):
+    """The signature `step`: a token below `size` and the states before it, by name; its logits, and the states then."""
+    names, initial = generation.state_names(model), generation.initial_states(model, 1)
+    specs = [tf.TensorSpec((None, *state.shape[1:]), name=name) for name, state in zip(names, initial, strict=True)]
+
+    def answer(inputs):
+        inputs = checked_rows(inputs)
+        token = checked_tokens(inputs["token"], size, "token")
+        finite = {
+            name: tf.debugging.assert_all_finite(inputs[name], f"{name}: expected finite numbers") for name in names
+        }
+        states = [tf.cast(finite[name], like.dtype) for name, like in zip(names, initial, strict=True)]
+        return _answer(model, *generation.step(model, token, states))
+
+    return by_name(answer, [tf.TensorSpec((None,), tf.int32, name="token"), *specs])
+
+
+def first_step(model, token):
+    """A request for `step`: `token` as the first one of all."""
+    states = zip(generation.state_names(model), generation.initial_states(model, 1), strict=True)
+    return {"token": np.array([token], np.int32), **{name: np.asarray(state, np.float32) for name, state in states}}
+
+
+def _answer(model, logits, states):
+    names = generation.state_names(model)
+    return {"logits": logits, **{name: tf.cast(s, tf.float32) for name, s in zip(names, states, strict=True)}}
 
 
 def request(prompt, max_new_tokens=500, temperature=0.7, top_k=0, top_p=1.0, seed=0):
@@ -209,12 +224,12 @@ def request(prompt, max_new_tokens=500, temperature=0.7, top_k=0, top_p=1.0, see
 
 def sample(model, alphabet, prompt):
     """A request for each of the signatures."""
-    states = zip(generation.state_names(model), generation.initial_states(model, 1), strict=True)
     return {
         "serving_default": request(prompt),
+        "generate": request(prompt),
         "score": {"text": np.array([prompt])},
         "prefill": {"prompt": np.array([prompt])},
-        "step": {"token": np.array([EDGE], np.int32), **{name: np.zeros(s.shape, np.float32) for name, s in states}},
+        "step": first_step(model, EDGE),
     }
 
 

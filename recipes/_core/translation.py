@@ -1,9 +1,12 @@
 """One sequence of named tokens into another: texts as numbers and back, and what a model is taught."""
 
+import numpy as np
 import tensorflow as tf
 
 import archs
+from recipes._core.signatures import by_name, checked, checked_rows, expect, first, logits
 
+WIDEST = 32  # beam that a request may ask for
 END = 0  # what the decoder is fed first, and what it ends with; names are numbered from 1 on
 
 
@@ -62,9 +65,85 @@ def example(batch, seed=None):
     }, targets
 
 
-def write(model, request, longest, beam=1):
-    """What a model writes: `archs.decoding.beam_search`."""
-    return archs.decoding.beam_search(model, request, start=END, end=END, max_length=longest, beam=beam)
+def signatures(model, asked, answered, encode, names, longest):
+    """What a trained model is asked: texts in, and out come what it writes, all in the graph.
+
+    `serving_default` gives the best `beam` answers of a beam search, the best first, each of at most `max_length`
+    names, with their probabilities and the scores that order them; where rows differ in `beam`, empty ones of
+    probability 0 fill up. `greedy` writes the likeliest name in each step, and tells where it looked. `logits` is told
+    what to write.
+
+    Args:
+        model: of `encoder_decoder_lstm`.
+        asked: name of the texts, (batch,).
+        answered: name of the answers.
+        encode: function from texts to what `encode` of this module returns.
+        names: of what is written.
+        longest: how many of them an answer may have.
+    """
+    texts = tf.TensorSpec((None,), tf.string, name=asked)
+    ints = [tf.TensorSpec((None,), tf.int32, name=name) for name in ("beam", "max_length")]
+    ends = {"start": END, "end": END}
+
+    def search(inputs):
+        inputs = checked_rows(inputs)
+        beam, most, penalty = (inputs[name] for name in ("beam", "max_length", "length_penalty"))
+        settings = checked(
+            inputs,
+            expect((beam > 0) & (beam <= WIDEST), f"beam: expected 1 to {WIDEST}"),
+            expect((most > 0) & (most <= longest), f"max_length: expected 1 to {longest}"),
+            expect((penalty >= 0) & (penalty <= 10), "length_penalty: expected 0 to 10"),
+        )
+        words, lengths = encode(settings.pop(asked))
+        request = {"inputs": words, "lengths": lengths}
+        written = archs.decoding.beam_search(model, request, **ends, **settings)
+        length = tf.cast(written["lengths"], tf.float32)
+        log_probabilities = written["log_probabilities"]
+        return {
+            answered: decode(written["tokens"], names),
+            "probabilities": tf.exp(log_probabilities),
+            "scores": log_probabilities / ((6 + length) / 6) ** penalty[:, None],
+        }
+
+    def greedy(inputs):
+        words, lengths = encode(inputs[asked])
+        request = {"inputs": words, "lengths": lengths}
+        written = archs.decoding.beam_search(model, request, **ends, max_length=longest)
+        return {
+            answered: decode(written["tokens"][:, 0], names),
+            "probability": tf.exp(written["log_probabilities"][:, 0]),
+            "attention": attention(model, request, written),
+        }
+
+    counts = {
+        "inputs": model.get_layer("encoder").get_layer("embedding").input_dim,
+        "decoder_inputs": model.get_layer("decoder_embedding").input_dim,
+    }
+    return {
+        "serving_default": by_name(search, [texts, *ints, tf.TensorSpec((None,), tf.float32, name="length_penalty")]),
+        "greedy": by_name(greedy, [texts]),
+        "logits": logits(model, **counts),
+    }
+
+
+def request(asked, texts, longest, beam=4, length_penalty=0.0):
+    """What `serving_default` takes, for a list of strings."""
+    rows = len(texts)
+    return {
+        asked: np.array(texts),
+        "beam": np.full(rows, beam, np.int32),
+        "max_length": np.full(rows, longest, np.int32),
+        "length_penalty": np.full(rows, length_penalty, np.float32),
+    }
+
+
+def sample(asked, text, longest, batches):
+    """A request for each of the signatures."""
+    return {
+        "serving_default": request(asked, [text], longest),
+        "greedy": {asked: np.array([text])},
+        "logits": first(batches),
+    }
 
 
 def attention(model, request, written):

@@ -80,6 +80,28 @@ def test_length_penalty_orders_the_same_sequences_otherwise():
     np.testing.assert_allclose(*(np.sort(a["log_probabilities"]) for a in (plain, found)), rtol=1e-6)
 
 
+def test_rows_search_as_if_alone_each_with_its_own_settings():
+    model, (beams, limits, penalties) = random_model(), ([1, 4, 2], [5, 2, LONGEST], [0.0, 1.0, 3.0])
+
+    @tf.function(input_signature=[tf.TensorSpec((None,), "int32")] * 2 + [tf.TensorSpec((None,), "float32")])
+    def search(beam, max_length, length_penalty):
+        settings = {"beam": beam, "max_length": max_length, "length_penalty": length_penalty}
+        return archs.decoding.beam_search(model, X, start=0, end=END, **settings)
+
+    together = {name: value.numpy() for name, value in search(beams, limits, penalties).items()}
+    assert together["tokens"].shape == (3, 4, 5)
+    for row, (beam, limit, penalty) in enumerate(zip(beams, limits, penalties, strict=True)):
+        alone = archs.decoding.beam_search(
+            model, X, start=0, end=END, beam=beam, max_length=limit, length_penalty=penalty
+        )
+        np.testing.assert_array_equal(together["tokens"][row, :beam, :limit], alone["tokens"][row])
+        assert np.all(together["tokens"][row, :, limit:] == END)
+        for name in ("lengths", "log_probabilities"):
+            np.testing.assert_allclose(together[name][row, :beam], alone[name][row], atol=1e-5)
+        assert np.all(together["log_probabilities"][row, beam:] <= -1e9)
+        assert np.all(together["lengths"][row, beam:] == 0)
+
+
 @pytest.mark.parametrize("attention", ["bahdanau", "luong"])
 def test_attention_is_what_the_decoder_read(attention):
     model = random_model(attention)

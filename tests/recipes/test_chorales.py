@@ -72,9 +72,11 @@ def test_what_is_drawn_follows_the_probabilities_frame_by_frame(cell):
     short, long = random_rolls(3, 6)
     rolls = np.zeros((2, 6, 88), np.uint8)
     rolls[0, :3], rolls[1] = short, long
-    drawn = answer(page.request(rolls, [3, 6]) | {"steps": np.int32(4), "seed": np.zeros(2, np.int32)}, "generate")
-    assert drawn["rolls"].shape == (2, 4, 88)
-    for roll, following in zip((short, long), drawn["rolls"], strict=True):
+    settings = {"steps": np.array([4, 3], np.int32), "seed": np.zeros(2, np.int32)}
+    drawn = answer(page.request(rolls, [3, 6]) | settings, "generate")["rolls"]
+    assert drawn.shape == (2, 4, 88)
+    assert not drawn[1, 3].any()
+    for roll, following in ((short, drawn[0]), (long, drawn[1, :3])):
         for frame in following:
             probabilities = answer(page.request(roll[None], [len(roll)]))["next"][0]
             np.testing.assert_array_equal(frame, probabilities > 0.5)
@@ -82,12 +84,13 @@ def test_what_is_drawn_follows_the_probabilities_frame_by_frame(cell):
 
 
 def test_the_seed_decides_what_is_drawn(answer):
-    asked = page.request(random_rolls(4)[0][None], [4]) | {"steps": np.int32(5)}
-    first, again, other = (
-        answer(asked | {"seed": np.array(seed, np.int32)}, "generate")["rolls"] for seed in ((1, 2), (1, 2), (1, 3))
-    )
+    rolls = np.stack([random_rolls(4)[0]] * 3)
+    settings = {"steps": np.full(3, 5, np.int32), "seed": np.array([1, 1, 2], np.int32)}
+    first, again, other = answer(page.request(rolls, [4] * 3) | settings, "generate")["rolls"]
     np.testing.assert_array_equal(first, again)
     assert np.any(first != other)
+    alone = {name: value[2:] for name, value in settings.items()}
+    np.testing.assert_array_equal(answer(page.request(rolls[2:], [4]) | alone, "generate")["rolls"][0], other)
     assert 0.3 < first.mean() < 0.7  # an untrained model tosses a coin
 
 
@@ -101,7 +104,7 @@ def test_the_seed_decides_what_is_drawn(answer):
     ],
 )
 def test_what_a_roll_cannot_be(answer, rolls, lengths, message):
-    for more in ({}, {"steps": np.int32(2), "seed": np.zeros(2, np.int32)}):
+    for more in ({}, {name: np.ones(len(rolls), np.int32) for name in ("steps", "seed")}):
         with pytest.raises(tf.errors.InvalidArgumentError, match=message):
             answer({"rolls": rolls, "lengths": np.array(lengths, np.int32)} | more, *["generate"][: len(more)])
 

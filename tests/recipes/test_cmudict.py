@@ -21,7 +21,7 @@ WORDS = {"it": ["IH T"], "a": ["AH", "EY"], "tis": ["T IH Z"]}
 def answer():
     keras.utils.set_random_seed(0)
     model = page.build_model(page.Config(units=6, features=4, layers=2), steps=1)
-    return export.as_arrays(page.serving(model, data.Splits(None, None, {}, {}, more={"beam": 3})))
+    return export.as_arrays(page.serving(model, None))
 
 
 def table(words):
@@ -83,8 +83,8 @@ def test_probabilities_are_those_of_the_written_phonemes():
     keras.utils.set_random_seed(1)
     model = page.build_model(page.Config(units=6, features=4), steps=1)
     model.get_layer("outputs").bias.assign(2.0 * tf.one_hot(translation.END, 40))  # so that words end
-    answer = export.as_arrays(page.serving(model, data.Splits(None, None, {}, {}, more={"beam": 3})))
-    best = answer(page.request(["Word"]))
+    answer = export.as_arrays(page.serving(model, None))
+    best = answer(page.request(["Word"], beam=3))
     assert best["phonemes"].shape == best["probabilities"].shape == (1, 3)
     assert len(set(best["phonemes"][0])) == 3
     assert np.all(np.diff(best["probabilities"][0]) <= 0)
@@ -99,9 +99,9 @@ def test_probabilities_are_those_of_the_written_phonemes():
 
 
 def test_the_signatures_read_raw_words_and_are_blind_to_other_rows(answer):
-    together = answer(page.request(["O'Neill", "a"]), "greedy")
+    together = answer({"word": np.array(["O'Neill", "a"])}, "greedy")
     for row, word in enumerate([" o'neill ", "A"]):
-        alone = answer(page.request([word]), "greedy")
+        alone = answer({"word": np.array([word])}, "greedy")
         steps, letters = alone["attention"].shape[1:]
         assert together["phonemes"][row] == alone["phonemes"][0]
         np.testing.assert_allclose(together["attention"][row, :steps, :letters], alone["attention"][0], atol=1e-5)
@@ -123,9 +123,47 @@ def test_the_signatures_read_raw_words_and_are_blind_to_other_rows(answer):
     ],
 )
 def test_what_a_word_cannot_be(answer, words, message):
-    for signature in ("serving_default", "greedy"):
+    for request, signature in ((page.request(words), "serving_default"), ({"word": np.array(words)}, "greedy")):
         with pytest.raises(tf.errors.InvalidArgumentError, match=message):
-            answer(page.request(words), signature)
+            answer(request, signature)
+
+
+def test_each_row_has_its_own_beam_penalty_and_length(answer):
+    settings = {
+        "beam": np.array([1, 3], np.int32),
+        "max_length": np.array([5, 2], np.int32),
+        "length_penalty": np.array([0, 2], np.float32),
+    }
+    together = answer({"word": np.array(["word", "tis"])} | settings)
+    assert together["phonemes"].shape == (2, 3)
+    assert together["probabilities"][0, 1:].tolist() == [0, 0]
+    assert list(together["phonemes"][0, 1:]) == ["", ""]
+    assert np.all(np.diff(together["scores"][1]) <= 0)
+    assert np.all(np.char.count(together["phonemes"][1].astype(str), " ") < 2)
+    for row, word in enumerate(["word", "tis"]):
+        alone = answer({"word": np.array([word])} | {name: value[row : row + 1] for name, value in settings.items()})
+        beam = settings["beam"][row]
+        assert list(together["phonemes"][row, :beam]) == list(alone["phonemes"][0])
+        np.testing.assert_allclose(together["scores"][row, :beam], alone["scores"][0], rtol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ({"beam": 0}, "beam: expected 1 to 32"),
+        ({"beam": 33}, "beam: expected 1 to 32"),
+        ({"max_length": 0}, "max_length: expected 1 to 40"),
+        ({"max_length": 41}, "max_length: expected 1 to 40"),
+        ({"length_penalty": -1}, "length_penalty: expected 0 to 10"),
+        ({"length_penalty": np.nan}, "length_penalty: expected 0 to 10"),
+        ({"beam": [1, 1]}, "beam: expected one for each row"),
+    ],
+)
+def test_what_a_search_cannot_be(answer, setting, message):
+    given = page.request(["word"])
+    ((name, value),) = setting.items()
+    with pytest.raises(tf.errors.InvalidArgumentError, match=message):
+        answer(given | {name: np.atleast_1d(np.array(value, given[name].dtype))})
 
 
 def test_errors_are_counted_to_the_nearest_pronunciation():
@@ -147,7 +185,9 @@ def test_evaluate_counts_every_word_and_draws(tmp_path):
             return {"phonemes": phonemes, "attention": np.full((1, 2, len(request["word"][0])), 0.5)}
         return {"phonemes": np.stack([phonemes, np.full(len(phonemes), "AA")], axis=1)}
 
-    splits = data.Splits(None, None, table(words), {}, more={"train": table({"i": ["AY"], "ti": ["T IH Z"]})})
+    splits = data.Splits(
+        None, None, table(words), {}, more={"train": table({"i": ["AY"], "ti": ["T IH Z"]}), "beam": 4}
+    )
     metrics = page.evaluate(answer, splits, tmp_path)
     assert next(iter(metrics)) == page.METRIC
     assert metrics["test_word_error_rate"] == metrics["greedy_word_error_rate"] == 0.5

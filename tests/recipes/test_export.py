@@ -2,18 +2,39 @@
 
 import json
 import os
+import pathlib
 import subprocess
 import sys
 import threading
+import time
 
 import numpy as np
 import pytest
 import tensorflow as tf
+from google.protobuf import text_format
+from tensorflow_serving.config import model_server_config_pb2
 
-from recipes._core import export
+from recipes._core import artifact, export
 from recipes._core.errors import RecipeError
 
 SAMPLE = {"x": np.array([[1.0, 2.0]], np.float32)}
+CARD = {
+    "recipe": "r",
+    "metrics": {"test_accuracy": 0.5},
+    "published": {"a paper": 0.75},
+    "config": {"units": 3},
+    "precision": "float32",
+    "dataset": {"name": "d", "version": "1.0.0", "sha256": "0", "licence": "CC0"},
+    "parameters": 1,
+    "training": {"device": "CPU, 2 cores", "seconds": 1.0},
+    "versions": {"python": "3"},
+    "commit": None,
+}
+
+
+@pytest.fixture
+def folder(tmp_path):
+    return tmp_path / "saved_models/r"
 
 
 def doubling(factor=2.0):
@@ -27,57 +48,55 @@ def doubling(factor=2.0):
     return serving_default
 
 
-def write(folder, function=None, card=None):
+def write(folder, function=None):
     signatures = {"serving_default": function or doubling(), "twice": doubling(4.0)}
-    return export.export(
-        signatures, sample=dict.fromkeys(signatures, SAMPLE), card=card or {"recipe": "r"}, folder=folder
-    )
+    return export.export(signatures, sample=dict.fromkeys(signatures, SAMPLE), card=CARD, folder=folder)
 
 
-def test_versions_count_up_and_carry_the_card(tmp_path):
+def test_versions_count_up_and_carry_the_card(folder):
     for version in (1, 2):
-        path, card = write(tmp_path)
-        assert path == tmp_path / str(version)
+        path, card = write(folder)
+        assert path == folder / str(version)
         assert card["sample"]["serving_default"] == {
             "request": {"x": [[1.0, 2.0]]},
             "answer": {"y": [[2.0, 4.0]], "text": ["ä"]},
         }
         assert json.loads((path / "card.json").read_text()) == card
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["1", "2"]
-    answer, path = export.load(tmp_path, "r")
-    assert path == tmp_path / "2"
+    assert sorted(p.name for p in folder.iterdir()) == ["1", "2"]
+    answer, path = export.load(folder, "r")
+    assert path == folder / "2"
     np.testing.assert_array_equal(answer(SAMPLE)["y"], [[2.0, 4.0]])
     np.testing.assert_array_equal(answer(SAMPLE, "twice")["y"], [[4.0, 8.0]])
-    assert export.load(tmp_path, "r", 1)[1] == tmp_path / "1"
+    assert export.load(folder, "r", 1)[1] == folder / "1"
 
 
-def test_the_next_version_is_after_the_highest_number(tmp_path):
+def test_the_next_version_is_after_the_highest_number(folder):
     for name in ("9", "10", "old", ".tmp-x"):
-        (tmp_path / name).mkdir()
-    assert write(tmp_path)[0] == tmp_path / "11"
-    assert not (tmp_path / ".tmp-x").exists()
+        (folder / name).mkdir(parents=True)
+    assert write(folder)[0] == folder / "11"
+    assert not (folder / ".tmp-x").exists()
 
 
-def test_exports_at_once_get_versions_of_their_own(tmp_path):
+def test_exports_at_once_get_versions_of_their_own(folder):
     paths = []
-    threads = [threading.Thread(target=lambda: paths.append(write(tmp_path)[0])) for _ in range(2)]
+    threads = [threading.Thread(target=lambda: paths.append(write(folder)[0])) for _ in range(2)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert sorted(paths) == [tmp_path / "1", tmp_path / "2"]
+    assert sorted(paths) == [folder / "1", folder / "2"]
 
 
-def test_leftovers_of_the_dead_go_and_those_of_the_living_stay(tmp_path):
+def test_leftovers_of_the_dead_go_and_those_of_the_living_stay(folder):
     dead = subprocess.Popen([sys.executable, "-c", ""])
     dead.wait()
     for pid in (dead.pid, os.getppid()):
-        (tmp_path / f".tmp-{pid}-0").mkdir()
-    write(tmp_path)
-    assert sorted(p.name for p in tmp_path.iterdir()) == [f".tmp-{os.getppid()}-0", "1"]
+        (folder / f".tmp-{pid}-0").mkdir(parents=True)
+    write(folder)
+    assert sorted(p.name for p in folder.iterdir()) == [f".tmp-{os.getppid()}-0", "1"]
 
 
-def test_a_model_that_answers_otherwise_is_not_exported(tmp_path, monkeypatch):
+def test_a_model_that_answers_otherwise_is_not_exported(folder, monkeypatch):
     function = doubling()
 
     def changed_after_writing(signatures):
@@ -87,29 +106,145 @@ def test_a_model_that_answers_otherwise_is_not_exported(tmp_path, monkeypatch):
     as_arrays = export.as_arrays
     monkeypatch.setattr(export, "as_arrays", changed_after_writing)
     with pytest.raises(RecipeError, match=r"answers otherwise.*expected serving_default: y"):
-        write(tmp_path, function)
-    assert list(tmp_path.iterdir()) == []
+        write(folder, function)
+    assert list(folder.iterdir()) == []
 
 
-def test_a_model_that_answers_nan_is_not_exported(tmp_path):
+def test_a_model_that_answers_nan_is_not_exported(folder):
     with pytest.raises(RecipeError, match="expected finite numbers"):
-        write(tmp_path, doubling(float("nan")))
-    assert list(tmp_path.iterdir()) == []
+        write(folder, doubling(float("nan")))
+    assert list(folder.iterdir()) == []
 
 
-def test_a_model_that_does_not_load_is_not_exported(tmp_path, monkeypatch):
+def test_a_model_that_does_not_load_is_not_exported(folder, monkeypatch):
     monkeypatch.setattr(export, "_REPLAY", "raise SystemExit('no such op')")
     with pytest.raises(RecipeError, match="does not load in a fresh process:\nno such op"):
-        write(tmp_path)
-    assert list(tmp_path.iterdir()) == []
+        write(folder)
+    assert list(folder.iterdir()) == []
 
 
-def test_a_missing_version_is_told(tmp_path):
+def test_a_missing_version_is_told(folder):
     with pytest.raises(RecipeError, match=r"an exported model of r in .*, found none.*recipes train r"):
-        export.load(tmp_path / "nowhere", "r")
-    write(tmp_path)
+        export.load(folder / "nowhere", "r")
+    write(folder)
     with pytest.raises(RecipeError, match=r"version 7 of r in .*, found \[1\]"):
-        export.load(tmp_path, "r", 7)
+        export.load(folder, "r", 7)
+
+
+# --- what lies beside the model, and what it may not hold
+
+
+def test_the_warm_up_file_holds_the_sample_requests(folder):
+    path, _ = write(folder)
+    requests = artifact.read_warm_up(path)
+    assert requests.keys() == {"serving_default", "twice"}
+    np.testing.assert_array_equal(requests["twice"]["x"], SAMPLE["x"])
+
+
+def test_the_card_tells_names_dtypes_and_shapes_and_can_be_read(folder):
+    path, card = write(folder)
+    assert card["signatures"]["twice"] == {
+        "inputs": {"x": {"dtype": "float32", "shape": [None, 2]}},
+        "outputs": {"y": {"dtype": "float32", "shape": [None, 2]}, "text": {"dtype": "string", "shape": [None]}},
+    }
+    page = (path / "card.md").read_text()
+    for line in (
+        "# r",
+        "| test accuracy | 0.5 |",
+        "| a paper | 0.75 |",
+        "| input | x | float32 | (any, 2) |",
+        "| CC0 |",
+    ):
+        assert line in page
+    assert json.dumps(card["sample"]["twice"]["answer"], ensure_ascii=False) in page
+
+
+def test_a_model_server_is_told_of_every_recipe_that_has_a_version(folder):
+    (folder.parent / "only_cards/cards").mkdir(parents=True)
+    write(folder)
+    write(folder.parent / "other")
+    text = (folder.parent / "models.config").read_text()
+    config = text_format.Parse(text, model_server_config_pb2.ModelServerConfig()).model_config_list.config
+    assert [(model.name, model.base_path) for model in config] == [("other", "/models/other"), ("r", "/models/r")]
+
+
+def fixed_rows():
+    @tf.function(input_signature=[tf.TensorSpec((1, 2), tf.float32, name="x")])
+    def serving_default(x):
+        return {"y": x}
+
+    return serving_default
+
+
+def half():
+    @tf.function(input_signature=[tf.TensorSpec((None, 2), tf.float32, name="x")])
+    def serving_default(x):
+        return {"y": tf.cast(x, tf.bfloat16)}
+
+    return serving_default
+
+
+def calls_python():
+    @tf.function(input_signature=[tf.TensorSpec((None, 2), tf.float32, name="x")])
+    def serving_default(x):
+        return {"y": tf.ensure_shape(tf.numpy_function(lambda x: x, [x], tf.float32), (None, 2))}
+
+    return serving_default
+
+
+def carries_more_than_its_parameters():
+    weights = tf.Variable(tf.zeros((1000, 1000)))
+
+    @tf.function(input_signature=[tf.TensorSpec((None, 2), tf.float32, name="x")])
+    def serving_default(x):
+        return {"y": x + weights[0, 0]}
+
+    serving_default.weights = weights
+    return serving_default
+
+
+@pytest.mark.parametrize(
+    ("function", "message"),
+    [
+        (fixed_rows, r"any number of rows, received serving_default: x of shape \[1, 2\]"),
+        (half, "received serving_default: y of bfloat16"),
+        (calls_python, "holds PyFunc, a call of the Python process"),
+        (carries_more_than_its_parameters, "each of 1 parameters once, received 4,000,"),
+    ],
+)
+def test_what_a_server_could_not_run_is_not_exported(folder, function, message):
+    with pytest.raises(RecipeError, match=message):
+        write(folder, function())
+    assert list(folder.iterdir()) == []
+
+
+_ENDLESS = """
+import numpy as np, pathlib, sys
+sys.path.insert(0, {tests!r})
+from tests.recipes import test_export as t
+print("ready", flush=True)
+while True:
+    t.write(pathlib.Path({folder!r}))
+"""
+
+
+@pytest.mark.slow
+def test_a_killed_export_leaves_no_version_that_does_not_load(folder):
+    draw = np.random.default_rng(0)
+    code = _ENDLESS.format(tests=str(pathlib.Path(__file__).parents[2]), folder=str(folder))
+    for _ in range(10):
+        with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as process:
+            assert process.stdout.readline() == "ready\n"
+            time.sleep(draw.uniform(0, 12))
+            process.kill()
+    versions = export.versions(folder)
+    assert versions
+    for version in versions:
+        answer, path = export.load(folder, "r", version)
+        np.testing.assert_array_equal(answer(SAMPLE)["y"], [[2.0, 4.0]])
+        assert {"card.json", "card.md"} <= {file.name for file in path.iterdir()}
+    write(folder)
+    assert not list(folder.glob(".tmp-*"))
 
 
 # --- the recipe's own signature

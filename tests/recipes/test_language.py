@@ -148,7 +148,7 @@ def test_a_row_is_drawn_by_its_own_settings(answer):
         ({"temperature": 0}, "temperature: expected a positive number"),
         ({"temperature": math.inf}, "temperature: expected a positive number"),
         ({"temperature": math.nan}, "temperature: expected a positive number"),
-        ({"top_k": -1}, "top_k: expected 1 or more, or 0 for all"),
+        ({"top_k": -1}, "top_k: expected 1 to 6, or 0 for all"),
         ({"top_p": 0}, "top_p: expected a number above 0 and up to 1"),
         ({"top_p": 1.5}, "top_p: expected a number above 0 and up to 1"),
         ({"max_new_tokens": -1}, "max_new_tokens: expected 0 to 10000"),
@@ -165,12 +165,12 @@ def test_requests_without_what_they_need_are_refused(answer, model):
     empty = {name: value[:0] for name, value in asked("ab").items()}
     step = language.sample(model, ALPHABET, "a")["step"] | {"token": np.array([6], np.int32)}
     for message, *request in (
-        ("max_new_tokens: expected one for each prompt", two_prompts),
-        ("prompt: expected at least one", empty),
-        ("text: expected at least one", {"text": np.zeros(0, "U1")}, "score"),
+        ("max_new_tokens: expected one for each row", two_prompts),
+        ("prompt: expected at least one row", empty),
+        ("text: expected at least one row", {"text": np.zeros(0, "U1")}, "score"),
         ("text: expected at least one character in each", {"text": np.array(["a", ""])}, "score"),
-        ("prompt: expected at least one", {"prompt": np.zeros(0, "U1")}, "prefill"),
-        ("token: expected 0 to 5", step, "step"),
+        ("prompt: expected at least one row", {"prompt": np.zeros(0, "U1")}, "prefill"),
+        ("token: expected 0 or more, and less", step, "step"),
     ):
         with pytest.raises(tf.errors.InvalidArgumentError, match=message):
             answer(*request)

@@ -40,9 +40,9 @@ def test_commands_and_actions_are_words():
 
 def test_the_signature_is_blind_to_other_rows_and_to_spaces(answer):
     commands = ["jump around left thrice and walk", "look"]
-    together = answer(page.request(commands))
+    together = answer({"command": np.array(commands)}, "greedy")
     for row, command in enumerate(commands):
-        alone = answer(page.request([f" {command.replace(' ', '  ')}"]))
+        alone = answer({"command": np.array([f" {command.replace(' ', '  ')}"])}, "greedy")
         assert together["actions"][row] == alone["actions"][0]
         assert together["probability"][row] == pytest.approx(alone["probability"][0], rel=1e-3)
         steps, words = alone["attention"].shape[1:]
@@ -61,8 +61,9 @@ def test_the_signature_is_blind_to_other_rows_and_to_spaces(answer):
     ],
 )
 def test_what_a_command_cannot_be(answer, commands, message):
-    with pytest.raises(tf.errors.InvalidArgumentError, match=message):
-        answer(page.request(commands))
+    for request, signature in ((page.request(commands), "serving_default"), ({"command": commands}, "greedy")):
+        with pytest.raises(tf.errors.InvalidArgumentError, match=message):
+            answer(request, signature)
 
 
 def test_evaluate_wants_all_actions_right_and_draws(tmp_path):
@@ -74,7 +75,7 @@ def test_evaluate_wants_all_actions_right_and_draws(tmp_path):
     }
     answers = test | {"jump twice": "I_JUMP", "look and run": "I_LOOK I_RUN I_RUN"}
 
-    def answer(request):
+    def answer(request, signature):
         actions = np.array([answers[command] for command in request["command"]])
         sizes = (1, len(actions[0].split()), len(request["command"][0].split()))
         return {"actions": actions, "attention": np.full(sizes, 0.5)}
@@ -93,7 +94,8 @@ def test_a_person_asks_with_a_command():
     for nonsense in ("", "fly", "jump " * 51):
         with pytest.raises(RecipeError, match="Expected a command of 1 to 50 of the words walk look"):
             page.read_input(nonsense, page.Config())
-    assert page.show({"actions": ["I_JUMP I_WALK"], "probability": [0.98765]}) == "I_JUMP I_WALK (probability 0.988)"
+    answer = {"actions": [["I_JUMP I_WALK", "I_JUMP"]], "probabilities": [[0.98765, 0.01]]}
+    assert page.show(answer) == "I_JUMP I_WALK (probability 0.988)"
 
 
 def test_without_a_network_it_says_which_file_to_place(no_network, tmp_path):

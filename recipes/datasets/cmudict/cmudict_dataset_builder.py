@@ -23,6 +23,7 @@ class Builder(tfds.core.GeneratorBasedBuilder):
         return self.dataset_info_from_configs(
             features=tfds.features.FeaturesDict({"word": text, "pronunciations": tfds.features.Sequence(text)}),
             homepage="http://www.speech.cs.cmu.edu/cgi-bin/cmudict",
+            license="CMU, in the style of BSD-2-Clause",
         )
 
     def _split_generators(self, dl_manager):

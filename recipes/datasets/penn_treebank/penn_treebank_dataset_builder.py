@@ -17,6 +17,7 @@ class Builder(tfds.core.GeneratorBasedBuilder):
         return self.dataset_info_from_configs(
             features=tfds.features.FeaturesDict({"text": tfds.features.Text()}),
             homepage="https://catalog.ldc.upenn.edu/LDC99T42",
+            license="Linguistic Data Consortium, LDC99T42",
         )
 
     def _split_generators(self, dl_manager):

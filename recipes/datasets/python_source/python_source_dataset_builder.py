@@ -39,6 +39,7 @@ class Builder(tfds.core.GeneratorBasedBuilder):
         return self.dataset_info_from_configs(
             features=tfds.features.FeaturesDict({"name": text, "text": text, "labels": text}),
             homepage="https://docs.python.org/3/library/",
+            license="PSF-2.0",
         )
 
     def _split_generators(self, dl_manager):

@@ -21,6 +21,7 @@ class Builder(tfds.core.GeneratorBasedBuilder):
         return self.dataset_info_from_configs(
             features=tfds.features.FeaturesDict({"year": np.int32, "month": np.int32, "sunspots": np.float32}),
             homepage="https://www.statsmodels.org/stable/datasets/generated/sunspots.html",
+            license="public domain",
             disable_shuffling=True,  # a series
         )
 

@@ -1,0 +1,162 @@
+"""What an exported SavedModel may hold, and what lies beside it: its signatures, warm-up requests, a page to read."""
+
+import json
+import os
+import pathlib
+
+import tensorflow as tf
+from tensorflow.core.protobuf import saved_model_pb2
+from tensorflow_serving.apis import model_pb2, predict_pb2, prediction_log_pb2
+from tensorflow_serving.config import model_server_config_pb2
+
+from recipes._core.errors import RecipeError
+
+WARM_UP = "assets.extra/tf_serving_warmup_requests"
+_REFUSED = {  # beginnings of the names of operations that a server without our process or our device cannot run
+    "Cudnn": "a kernel of one maker's devices: give keras.layers.LSTM and GRU use_cudnn=False",
+    "PyFunc": "a call of the Python process that wrote it",
+    "EagerPyFunc": "a call of the Python process that wrote it",
+    "Flex": "an operation of TensorFlow Lite",
+}
+
+
+def write_warm_up(path, sample):
+    """Writes the requests of `sample`, of each signature one, for a server to send itself before the first client.
+
+    Args:
+        path: of the SavedModel.
+        sample: dict of name of a signature to a request, a dict of input name to array.
+    """
+    target = pathlib.Path(path, WARM_UP)
+    target.parent.mkdir()
+    with tf.io.TFRecordWriter(str(target)) as writer:
+        for name, request in sample.items():
+            spec = model_pb2.ModelSpec(name=pathlib.Path(path).parent.name, signature_name=name)
+            inputs = {key: tf.make_tensor_proto(value) for key, value in request.items()}
+            log = prediction_log_pb2.PredictLog(request=predict_pb2.PredictRequest(model_spec=spec, inputs=inputs))
+            writer.write(prediction_log_pb2.PredictionLog(predict_log=log).SerializeToString())
+
+
+def read_warm_up(path):
+    """The requests that `write_warm_up` wrote."""
+    requests = {}
+    for record in tf.data.TFRecordDataset(str(pathlib.Path(path, WARM_UP))).as_numpy_iterator():
+        request = prediction_log_pb2.PredictionLog.FromString(record).predict_log.request
+        requests[request.model_spec.signature_name] = {
+            name: tf.make_ndarray(tensor) for name, tensor in request.inputs.items()
+        }
+    return requests
+
+
+def signatures(path, parameters):
+    """What a server is asked and answers: for each signature `inputs` and `outputs`, name to dtype and shape.
+
+    Args:
+        path: of the SavedModel.
+        parameters: how many the model has.
+
+    Raises:
+        RecipeError: it holds what a server cannot run, asks for a fixed number of rows, answers in a half type, or is
+            larger than its weights account for.
+    """
+    path = pathlib.Path(path)
+    meta = saved_model_pb2.SavedModel.FromString((path / "saved_model.pb").read_bytes()).meta_graphs[0]
+    functions = meta.graph_def.library.function
+    nodes = [*meta.graph_def.node, *(node for function in functions for node in function.node_def)]
+    for operation in sorted({node.op for node in nodes}):
+        for beginning, what in _REFUSED.items():
+            if operation.startswith(beginning):
+                raise RecipeError(f"The model holds {operation}, {what}.")
+    wants_xla = any(function.attr["_XlaMustCompile"].b for function in functions)
+    if wants_xla and "xla" not in meta.signature_def:
+        raise RecipeError("The model asks for XLA, which many servers have not, outside of a signature `xla`.")
+    if not wants_xla and "xla" in meta.signature_def:
+        raise RecipeError("Expected a recipe that calls its model as a whole: there is nothing in `xla` for XLA.")
+    described = {}
+    for name, signature in sorted(meta.signature_def.items()):
+        if name.startswith("__"):
+            continue  # TensorFlow's own
+        described[name] = {side: _specs(getattr(signature, side)) for side in ("inputs", "outputs")}
+        for key, spec in described[name]["inputs"].items():
+            if not spec["shape"] or spec["shape"][0] is not None:
+                raise RecipeError(f"Expected any number of rows, received {name}: {key} of shape {spec['shape']}.")
+        for key, spec in described[name]["outputs"].items():
+            if spec["dtype"] in ("float16", "bfloat16"):
+                raise RecipeError(f"Expected float32, received {name}: {key} of {spec['dtype']}, which REST has not.")
+    size = sum(file.stat().st_size for file in (path / "variables").iterdir())
+    if size > 1.1 * 4 * parameters + 1e6:
+        raise RecipeError(f"Expected each of {parameters:,} parameters once, received {size:,} bytes of weights.")
+    return described
+
+
+def _specs(infos):
+    """Name to dtype and shape, where None is any size."""
+    return {
+        name: {
+            "dtype": tf.dtypes.as_dtype(info.dtype).name,
+            "shape": [None if dim.size < 0 else dim.size for dim in info.tensor_shape.dim],
+        }
+        for name, info in sorted(infos.items())
+    }
+
+
+def markdown(card):
+    """The card as a page to read."""
+
+    def table(head, rows):
+        lines = [head, ["---"] * len(head), *rows]
+        return "\n".join(f"| {' | '.join(str(cell).replace('|', chr(92) + '|') for cell in row)} |" for row in lines)
+
+    def shape(sizes):
+        return f"({', '.join('any' if size is None else str(size) for size in sizes)}{',' * (len(sizes) == 1)})"
+
+    dataset, training = card["dataset"], card["training"]
+    parts = [
+        f"# {card['recipe']}",
+        table(
+            ["", ""],
+            [
+                ["dataset", f"{dataset['name']} {dataset['version']}, sha256 of the values {dataset['sha256']}"],
+                ["licence of the data", dataset.get("licence") or "not stated by the dataset"],
+                ["parameters", f"{card['parameters']:,}"],
+                ["trained", f"{training['seconds']} s on {training['device']}, {card['precision']}"],
+                ["versions", ", ".join(f"{name} {version}" for name, version in card["versions"].items())],
+                ["commit", card["commit"] or "none: installed, not checked out"],
+            ],
+        ),
+        "## Results",
+        table(["test split", ""], [[name.replace("_", " "), f"{x:.6g}"] for name, x in card["metrics"].items()]),
+    ]
+    if card.get("published"):
+        parts += ["Published:", table(["", ""], card["published"].items())]
+    parts += ["## Settings", table(["", ""], card["config"].items()), "## Signatures"]
+    for name, sides in card["signatures"].items():
+        rows = [
+            [side[:-1], key, spec["dtype"], shape(spec["shape"])]
+            for side in ("inputs", "outputs")
+            for key, spec in sides[side].items()
+        ]
+        parts += [f"### {name}", table(["", "name", "dtype", "shape"], rows)]
+        for what in ("request", "answer"):
+            text = json.dumps(card["sample"][name][what], ensure_ascii=False)
+            parts.append(f"A sample {what}:\n\n```json\n{text if len(text) < 2000 else text[:2000] + ' ...'}\n```")
+    return "\n\n".join(parts) + "\n"
+
+
+def write_models_config(folder):
+    """Writes `models.config` into the folder of all exports, for `tensorflow_model_server --model_config_file`.
+
+    It names every recipe that has a version, below the folder /models, where the server's container image has them.
+    """
+    folder = pathlib.Path(folder)
+    lines = []
+    for path in sorted(folder.iterdir()):
+        if any(version.name.isdecimal() for version in path.glob("*/")):
+            config = model_server_config_pb2.ModelConfig(
+                name=path.name, base_path=f"/models/{path.name}", model_platform="tensorflow"
+            )
+            lines.append(config)
+    text = str(model_server_config_pb2.ModelServerConfig(model_config_list={"config": lines}))
+    new = folder / f".models.config.{os.getpid()}"
+    new.write_text(text)
+    new.replace(folder / "models.config")

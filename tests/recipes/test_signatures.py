@@ -1,0 +1,77 @@
+"""Signatures of numbers answer as their models do, and refuse nonsense with our words."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import archs
+from recipes._core import export, signatures
+
+RNG = np.random.default_rng(0)
+
+
+@pytest.fixture(scope="module")
+def model():
+    keras.utils.set_random_seed(0)
+    return archs.bidirectional_lstm(4, 4, 2, vocabulary=5, return_sequences=True, lengths=True)
+
+
+def request(**changed):
+    inputs, lengths = RNG.integers(0, 5, (2, 7), np.int32), np.array([7, 3], np.int32)
+    return {"inputs": inputs, "lengths": lengths} | {name: np.array(value, np.int32) for name, value in changed.items()}
+
+
+def test_logits_are_the_models(model):
+    given = request()
+    answer = signatures.logits(model, inputs=5)(**given)
+    np.testing.assert_allclose(answer["logits"], model(given), atol=1e-6)
+    alone = signatures.logits(model, inputs=5)(inputs=given["inputs"][1:, :3], lengths=given["lengths"][1:])
+    np.testing.assert_allclose(alone["logits"][0], answer["logits"][1, :3], atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        (
+            {"inputs": [[0, 5], [0, 0]], "lengths": [2, 2]},
+            "inputs: expected 0 or more, and less",
+        ),
+        (
+            {"inputs": [[0, -1], [0, 0]], "lengths": [2, 2]},
+            "inputs: expected 0 or more, and less",
+        ),
+        ({"lengths": [7]}, "lengths: expected one for each row"),
+        ({"lengths": [7, 8]}, "lengths: expected no more than there are time steps"),
+        ({"lengths": [7, 0]}, "lengths: expected 1 or more"),
+        ({"inputs": np.zeros((2, 0)), "lengths": [0, 0]}, "lengths: expected 1 or more"),
+        ({"inputs": np.zeros((0, 7)), "lengths": []}, "expected at least one row, received an empty batch"),
+        ({"inputs": np.zeros((1, 10_001)), "lengths": [1]}, "expected at most 10000 time steps"),
+    ],
+)
+def test_logits_refuse_nonsense(model, changed, message):
+    answer = export.as_arrays({"serving_default": signatures.logits(model, inputs=5)})
+    with pytest.raises(tf.errors.InvalidArgumentError, match=message):
+        answer(request(**changed))
+
+
+@pytest.mark.parametrize("wrong", [np.nan, np.inf, -np.inf])
+def test_signals_have_to_be_finite_up_to_their_lengths(wrong):
+    values = np.ones((2, 4, 3), np.float32)
+    values[0, 2, 1] = wrong
+    checked, lengths = signatures.checked_signals(values, np.array([2, 4], np.int32))
+    assert np.all(checked[0, 2:] == 0)
+    np.testing.assert_array_equal(checked[1], values[1])
+    np.testing.assert_array_equal(lengths, [2, 4])
+    with pytest.raises(tf.errors.InvalidArgumentError, match="expected finite numbers"):
+        signatures.checked_signals(values, np.array([3, 4], np.int32))
+
+
+@pytest.mark.slow
+def test_xla_compiles_the_model_and_leaves_the_checks(model, tmp_path):
+    function = signatures.logits(signatures.Compiled(model), inputs=5)
+    given = request()
+    plain = signatures.logits(model, inputs=5)
+    np.testing.assert_allclose(function(**given)["logits"], plain(**given)["logits"], atol=1e-5)
+    with pytest.raises(tf.errors.InvalidArgumentError, match="lengths: expected 1 or more"):
+        function(**request(lengths=[7, 0]))
