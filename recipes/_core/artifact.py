@@ -20,6 +20,23 @@ _REFUSED = {  # beginnings of the names of operations that a server without our 
 }
 
 
+def write(path, functions):
+    """Writes a SavedModel with a signature for each of the functions, and each of their variables once.
+
+    Args:
+        path: of the folder, which is made.
+        functions: dict of name to `tf.function` with an input signature of named inputs, that returns a dict.
+    """
+    # Keras' own ways store every weight twice, https://github.com/keras-team/keras/issues/23553, or every function.
+    holder = tf.Module()
+    signatures = {name: function.get_concrete_function() for name, function in functions.items()}
+    variables = {id(variable): variable for function in signatures.values() for variable in function.variables}
+    holder.weights = list(variables.values())
+    # What is exported is not trained on: without this, the gradients of all loops are stored, too.
+    options = tf.saved_model.SaveOptions(experimental_custom_gradients=False)
+    tf.saved_model.save(holder, str(path), signatures=signatures, options=options)
+
+
 def write_warm_up(path, sample):
     """Writes the requests of `sample`, of each signature one, for a server to send itself before the first client.
 

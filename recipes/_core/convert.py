@@ -8,6 +8,7 @@ import tempfile
 import numpy as np
 import tensorflow as tf
 
+from recipes._core import artifact
 from recipes._core.errors import RecipeError, install
 
 SIGNATURES = ("logits", "step")  # texts and labels, and the searches and draws of the others, stay in the SavedModel
@@ -59,11 +60,8 @@ def litert(functions, samples, folder):
             raise RecipeError(f"LiteRT takes one row; expected one in the sample request of {name}, received {more}.")
         # A batch of any size would need TensorFlow's lists, which LiteRT has not.
         specs = [tf.TensorSpec((1, *spec.shape[1:]), spec.dtype, name=spec.name) for spec in function.input_signature]
-        concrete = tf.function(function.python_function, input_signature=specs).get_concrete_function()
-        holder = tf.Module()
-        holder.weights = list(concrete.variables)
         with tempfile.TemporaryDirectory() as scratch:
-            tf.saved_model.save(holder, scratch, signatures=concrete)
+            artifact.write(scratch, {name: tf.function(function.python_function, input_signature=specs)})
             converter = tf.lite.TFLiteConverter.from_saved_model(scratch)
             converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
             try:

@@ -60,7 +60,7 @@ def export(signatures, *, sample, card, folder, formats=()):
     # A server takes only whole numbers for versions, and so passes over this one.
     temporary = folder / f".tmp-{os.getpid()}-{uuid.uuid4().hex[:8]}"
     try:
-        _write(temporary, signatures)
+        artifact.write(temporary, signatures)
         artifact.write_warm_up(temporary, sample)
         described = artifact.signatures(temporary, card["parameters"])
         answers = _verify(temporary, signatures, sample)
@@ -76,17 +76,6 @@ def export(signatures, *, sample, card, folder, formats=()):
         return path, card
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
-
-
-def _write(path, signatures):
-    # Keras' own ways store every weight twice, https://github.com/keras-team/keras/issues/23553, or every function.
-    holder = tf.Module()
-    concrete = {name: function.get_concrete_function() for name, function in signatures.items()}
-    variables = {id(variable): variable for function in concrete.values() for variable in function.variables}
-    holder.weights = list(variables.values())
-    # What is exported is not trained on: without this, the gradients of all loops are stored, too.
-    options = tf.saved_model.SaveOptions(experimental_custom_gradients=False)
-    tf.saved_model.save(holder, str(path), signatures=concrete, options=options)
 
 
 def _verify(path, signatures, sample):

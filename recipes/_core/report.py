@@ -71,7 +71,7 @@ def keep(arguments, trees):
     for run in runs:
         path = arguments.cards / run.recipe.name / "cards" / file_name(run)
         path.parent.mkdir(parents=True, exist_ok=True)
-        kept = {name: fact for name, fact in run.card.items() if name not in ("sample", "saved_model")}
+        kept = {name: fact for name, fact in run.card.items() if name not in ("sample", "saved_model", "signatures")}
         path.write_text(json.dumps(kept, indent=2, ensure_ascii=False) + "\n")
         print(path)
 
