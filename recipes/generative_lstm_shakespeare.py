@@ -64,7 +64,7 @@ def load(cfg, data_dir=None):
         validation=streams(validation),
         test=test,
         facts=data.describe(builder, train, validation, test),
-        more={"train": train, "cfg": cfg},
+        more={"train": train},
     )
 
 

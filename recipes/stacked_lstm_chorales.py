@@ -146,7 +146,7 @@ def serving(model, splits):
     ]
 
     def checked(rolls, lengths):
-        rolls, lengths = signatures.checked_lengths(rolls, lengths)
+        rolls, lengths = signatures.checked_lengths(rolls, lengths, names=("rolls", "lengths"))
         with tf.control_dependencies([tf.debugging.assert_less_equal(rolls, np.uint8(1), "rolls: expected 0 or 1")]):
             return tf.cast(rolls, tf.float32), lengths
 

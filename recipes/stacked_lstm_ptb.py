@@ -185,7 +185,7 @@ def serving(model, splits):
         tokens = split_words(text, dataset)
         lengths = tf.cast(tokens.row_lengths(), tf.int32)
         tokens = tokens.with_flat_values(numbers(tokens.flat_values, hashes)).to_tensor()
-        tokens, lengths = signatures.checked_lengths(tokens, lengths, LONGEST)
+        tokens, lengths = signatures.checked_lengths(tokens, lengths, LONGEST, names=("text", "lengths"))
         log_probabilities, following = read(model, tokens, lengths, end)
         inside = tf.sequence_mask(lengths)
         total = tf.reduce_sum(log_probabilities, axis=1)

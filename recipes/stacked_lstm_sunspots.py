@@ -142,7 +142,7 @@ def serving(model, splits):
         ]
     )
     def serving_default(numbers, lengths):
-        numbers, lengths = signatures.checked_signals(numbers, lengths)
+        numbers, lengths = signatures.checked_signals(numbers, lengths, names=("numbers", "lengths"))
         with tf.control_dependencies([tf.debugging.assert_non_negative(numbers, "numbers: expected 0 or more")]):
             inputs = scale(numbers)[..., None]
         answers = model({"inputs": inputs, "lengths": lengths}, training=False)

@@ -106,7 +106,7 @@ def serving(model, splits):
         ]
     )
     def serving_default(rows, lengths):
-        rows, lengths = signatures.checked_lengths(rows, lengths)
+        rows, lengths = signatures.checked_lengths(rows, lengths, names=("rows", "lengths"))
         logits = model({"inputs": scale(rows), "lengths": lengths}, training=False)
         label = tf.gather(tf.constant(splits.labels), tf.argmax(logits, axis=-1))
         return {"label": label, "probabilities": tf.nn.softmax(logits), "logits": logits}

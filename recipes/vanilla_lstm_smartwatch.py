@@ -136,7 +136,7 @@ def serving(model, splits):
         ]
     )
     def serving_default(rows, lengths):
-        rows, lengths = signatures.checked_signals(rows, lengths)
+        rows, lengths = signatures.checked_signals(rows, lengths, names=("rows", "lengths"))
         logits = model({"inputs": standardised(rows, lengths), "lengths": lengths}, training=False)
         label = tf.gather(tf.constant(splits.labels), tf.argmax(logits, axis=-1))
         return {"label": label, "probabilities": tf.nn.softmax(logits), "logits": logits}

@@ -64,8 +64,8 @@ def beam_search(model, request, *, start, end, max_length, beam=1, length_penalt
     Returns:
         A dict of `tokens`, int32 (batch, beam, max_length), the best first, filled up with `end`; `lengths`, int32
         (batch, beam), without the end token; `log_probabilities`, float32 (batch, beam), of the sequence with its end
-        token. Where rows differ in `beam`, those with a smaller one are filled up with empty sequences, whose log
-        probability is -1e9.
+        token. A row with fewer sequences than the widest beam is filled up with empty ones, whose log probability is
+        -1e9.
 
     Raises:
         ValueError: the model is no `encoder_decoder_lstm`, or an argument is out of its range.
@@ -115,9 +115,10 @@ def beam_search(model, request, *, start, end, max_length, beam=1, length_penalt
             states,
         )
         _, tokens, _, scores, _, _ = ops.while_loop(more, body, loop, maximum_iterations=max_length)
-    tokens = ops.where(is_spare[..., None], end, tokens)
+    is_spare = ops.logical_or(is_spare, scores <= -5e8)  # for which there was no sequence
+    tokens, scores = ops.where(is_spare[..., None], end, tokens), ops.where(is_spare, -1e9, scores)
     lengths = ops.sum(ops.cast(ops.cumsum(ops.cast(tokens == end, "int32"), axis=-1) == 0, "int32"), axis=-1)
-    penalty = ((6.0 + ops.cast(lengths, "float32")) / 6.0) ** ops.reshape(length_penalty, (-1, 1))
+    penalty = ((6.0 + ops.cast(lengths, "float32")) / 6.0) ** ops.reshape(ops.cast(length_penalty, "float32"), (-1, 1))
     _, order = ops.top_k(scores / penalty, beam)
     order = ops.cast(order, "int32")
     return {
@@ -132,7 +133,8 @@ def _per_row(name, values, batch):
     if not getattr(values, "shape", ()):
         values = checks.positive_integer(name, values)
         return ops.full((batch, 1), values, dtype="int32"), values
-    return ops.reshape(ops.cast(values, "int32"), (-1, 1)), ops.max(values)
+    values = ops.cast(values, "int32")
+    return ops.reshape(values, (-1, 1)), ops.max(values)
 
 
 def attention(model, request, decoder_inputs):

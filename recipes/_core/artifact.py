@@ -37,32 +37,21 @@ def write(path, functions):
     tf.saved_model.save(holder, str(path), signatures=signatures, options=options)
 
 
-def write_warm_up(path, sample):
-    """Writes the requests of `sample`, of each signature one, for a server to send itself before the first client.
+def write_requests(path, recipe, sample):
+    """Writes requests as a server's warm-up file has them.
 
     Args:
-        path: of the SavedModel.
+        path: of the file.
+        recipe: name of it, under which a server has the model.
         sample: dict of name of a signature to a request, a dict of input name to array.
     """
-    target = pathlib.Path(path, WARM_UP)
-    target.parent.mkdir()
-    with tf.io.TFRecordWriter(str(target)) as writer:
+    path.parent.mkdir(exist_ok=True)
+    with tf.io.TFRecordWriter(str(path)) as writer:
         for name, request in sample.items():
-            spec = model_pb2.ModelSpec(name=pathlib.Path(path).parent.name, signature_name=name)
+            spec = model_pb2.ModelSpec(name=recipe, signature_name=name)
             inputs = {key: tf.make_tensor_proto(value) for key, value in request.items()}
             log = prediction_log_pb2.PredictLog(request=predict_pb2.PredictRequest(model_spec=spec, inputs=inputs))
             writer.write(prediction_log_pb2.PredictionLog(predict_log=log).SerializeToString())
-
-
-def read_warm_up(path):
-    """The requests that `write_warm_up` wrote."""
-    requests = {}
-    for record in tf.data.TFRecordDataset(str(pathlib.Path(path, WARM_UP))).as_numpy_iterator():
-        request = prediction_log_pb2.PredictionLog.FromString(record).predict_log.request
-        requests[request.model_spec.signature_name] = {
-            name: tf.make_ndarray(tensor) for name, tensor in request.inputs.items()
-        }
-    return requests
 
 
 def signatures(path, parameters):

@@ -51,7 +51,7 @@ def evaluate(recipe, arguments):
     if arguments.saved_model:
         sessions.use_device()
         answer, path = exporter.load(arguments.saved_models / arguments.name, arguments.name)
-        cfg = recipe.Config(**_card(path)["config"])
+        cfg = _config(recipe, path)
         splits = recipe.load(cfg, arguments.data_dir)
     else:
         path, cfg, model, splits = _trained(recipe, arguments)
@@ -81,7 +81,7 @@ def predict(recipe, arguments):
     """Prints the exported model's answer to one input."""
     sessions.use_device()
     answer, path = exporter.load(arguments.saved_models / arguments.name, arguments.name, arguments.version)
-    request = recipe.read_input(arguments.input, recipe.Config(**_card(path)["config"]), arguments.data_dir)
+    request = recipe.read_input(arguments.input, _config(recipe, path), arguments.data_dir)
     print(f"{path}: {recipe.show(answer(request))}")
 
 
@@ -119,8 +119,16 @@ def _trained(recipe, arguments):
         if not (folder / name).exists():
             raise RecipeError(f"Expected the folder of a finished run, with its {name}, received {folder}.")
     sessions.use_device()
-    cfg = recipe.Config(**_card(folder)["config"])
+    cfg = _config(recipe, folder)
     return folder, cfg, keras.saving.load_model(folder / "model.keras"), recipe.load(cfg, arguments.data_dir)
+
+
+def _config(recipe, folder):
+    """The configuration of a finished run, or of an export."""
+    try:
+        return recipe.Config(**_card(folder)["config"])
+    except (TypeError, ValueError) as error:
+        raise RecipeError(f"{folder} is of another version of this recipe, train anew ({error}).") from None
 
 
 def _card(folder):

@@ -1,5 +1,9 @@
-"""A signature of numbers as an ONNX or a LiteRT file, which is kept only if it answers as the SavedModel does."""
+"""A signature of numbers as an ONNX or a LiteRT file, which is kept only if it answers as the SavedModel does.
 
+The files check nothing: lengths, tokens and numbers that are not finite are left to the caller.
+"""
+
+import contextlib
 import importlib
 import logging
 import pathlib
@@ -12,7 +16,20 @@ from recipes._core import artifact
 from recipes._core.errors import RecipeError, install
 
 SIGNATURES = ("logits", "step")  # texts and labels, and the searches and draws of the others, stay in the SavedModel
+_PACKAGES = {"onnx": ("tf2onnx", "onnxruntime"), "litert": ("ai_edge_litert.interpreter",)}  # by extra
 _NEAR = 1e-4
+
+
+def packages(kind):
+    """The modules that "onnx" or "litert" needs.
+
+    Raises:
+        RecipeError: one is not installed.
+    """
+    try:
+        return [importlib.import_module(name) for name in _PACKAGES[kind]]
+    except ModuleNotFoundError as error:
+        raise RecipeError(f"{error}. To convert, {install(kind)}") from error
 
 
 def onnx(functions, samples, folder):
@@ -28,14 +45,15 @@ def onnx(functions, samples, folder):
     Raises:
         RecipeError: a package is missing, there is no signature of numbers, or a file answers otherwise.
     """
-    tf2onnx, runtime = _packages("onnx", "tf2onnx", "onnxruntime")
+    tf2onnx, runtime = packages("onnx")
     logging.getLogger("tf2onnx").setLevel(logging.ERROR)
     for name, function in _numeric(functions).items():
         renamed = _renamed(function)
         path = _new(folder, f"{name}.onnx")
-        tf2onnx.convert.from_function(
-            renamed, input_signature=function.input_signature, opset=17, output_path=str(path)
-        )
+        with _told(name, "ONNX"):
+            tf2onnx.convert.from_function(
+                renamed, input_signature=function.input_signature, opset=17, output_path=str(path)
+            )
         session = runtime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
         keys = [output.name for output in session.get_outputs()]
         received = dict(zip(keys, session.run(None, samples[name]["request"]), strict=True))
@@ -53,7 +71,7 @@ def litert(functions, samples, folder):
         RecipeError: a package is missing, there is no signature of numbers for one row, an operation is not LiteRT's,
             or a file answers otherwise.
     """
-    (interpreter,) = _packages("litert", "ai_edge_litert.interpreter")
+    (interpreter,) = packages("litert")
     for name, function in _numeric(functions).items():
         more = {key: value.shape for key, value in samples[name]["request"].items() if len(value) != 1}
         if more:
@@ -64,10 +82,8 @@ def litert(functions, samples, folder):
             artifact.write(scratch, {name: tf.function(function.python_function, input_signature=specs)})
             converter = tf.lite.TFLiteConverter.from_saved_model(scratch)
             converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
-            try:
+            with _told(name, "LiteRT"):
                 content = converter.convert()
-            except Exception as error:  # the converter's own kinds are not public
-                raise RecipeError(f"LiteRT cannot run {name}: {str(error)[:500]}") from error
         path = _new(folder, f"{name}.tflite")
         path.write_bytes(content)
         runner = interpreter.Interpreter(str(path)).get_signature_runner()
@@ -88,11 +104,12 @@ def _next(outputs, inputs):
     return {f"next_{name}" if name in inputs else name: value for name, value in outputs.items()}
 
 
-def _packages(extra, *names):
+@contextlib.contextmanager
+def _told(name, form):
     try:
-        return [importlib.import_module(name) for name in names]
-    except ModuleNotFoundError as error:
-        raise RecipeError(f"{error}. To convert, {install(extra)}") from error
+        yield
+    except Exception as error:  # the converters' own kinds are not public
+        raise RecipeError(f"{form} cannot run {name}: {str(error)[:500]}") from error
 
 
 def _numeric(functions):

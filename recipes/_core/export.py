@@ -20,9 +20,9 @@ import sys
 import numpy as np
 import tensorflow as tf
 from tensorflow_serving.apis import prediction_log_pb2
-path, warm_up, target = sys.argv[1:]
+path, requests, target = sys.argv[1:]
 model, replies = tf.saved_model.load(path), {}
-for record in tf.data.TFRecordDataset(warm_up).as_numpy_iterator():
+for record in tf.data.TFRecordDataset(requests).as_numpy_iterator():
     request = prediction_log_pb2.PredictionLog.FromString(record).predict_log.request
     name = request.model_spec.signature_name
     inputs = {key: tf.constant(tf.make_ndarray(tensor)) for key, tensor in request.inputs.items()}
@@ -54,6 +54,8 @@ def export(signatures, *, sample, card, folder, formats=()):
         RecipeError: the reloaded model answers otherwise than the live one, or holds what a server cannot run; or a
             format cannot be written.
     """
+    for kind in formats:
+        convert.packages(kind)  # before all the work
     folder = pathlib.Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     _remove_leftovers(folder)
@@ -61,7 +63,9 @@ def export(signatures, *, sample, card, folder, formats=()):
     temporary = folder / f".tmp-{os.getpid()}-{uuid.uuid4().hex[:8]}"
     try:
         artifact.write(temporary, signatures)
-        artifact.write_warm_up(temporary, sample)
+        # A server that does not allow XLA would refuse the whole version when it warms up.
+        warm_up = {name: request for name, request in sample.items() if name != "xla"}
+        artifact.write_requests(temporary / artifact.WARM_UP, folder.name, warm_up)
         described = artifact.signatures(temporary, card["parameters"])
         answers = _verify(temporary, signatures, sample)
         samples = {name: {"request": sample[name], "answer": answer} for name, answer in answers.items()}
@@ -83,10 +87,10 @@ def _verify(path, signatures, sample):
     with tf.device("CPU:0"):  # as the other process: a GPU multiplies with fewer bits
         live = {name: as_arrays(signatures)(sample[name], name) for name in signatures}
     with tempfile.TemporaryDirectory() as scratch:
-        reply = pathlib.Path(scratch, "reply.npz")
-        warm_up = path.resolve() / artifact.WARM_UP
+        requests, reply = pathlib.Path(scratch, "requests"), pathlib.Path(scratch, "reply.npz")
+        artifact.write_requests(requests, path.parent.name, sample)
         run = subprocess.run(
-            [sys.executable, "-I", "-c", _REPLAY, str(path.resolve()), str(warm_up), str(reply)],
+            [sys.executable, "-I", "-c", _REPLAY, str(path.resolve()), str(requests), str(reply)],
             capture_output=True,
             text=True,
             cwd=scratch,

@@ -30,31 +30,35 @@ def checked_rows(inputs):
     return checked(inputs, expect(rows > 0, f"{first}: expected at least one row, received an empty batch"), *counts)
 
 
-def checked_lengths(sequences, lengths, limit=LIMIT):
-    """`sequences` (batch, time, ...) and `lengths` (batch,), from 1 to the number of time steps, at most `limit`."""
-    inputs = checked_rows({"sequences": sequences, "lengths": lengths})
+def checked_lengths(sequences, lengths, limit=LIMIT, names=("inputs", "lengths")):
+    """Sequences (batch, time, ...) and their lengths (batch,), from 1 to the number of time steps, at most `limit`.
+
+    `names` are what the caller calls the two.
+    """
+    first, second = names
+    inputs = checked_rows({first: sequences, second: lengths})
     time = tf.shape(sequences)[1]
     return checked(
         inputs,
-        expect(inputs["lengths"] > 0, "lengths: expected 1 or more"),
-        expect(inputs["lengths"] <= time, "lengths: expected no more than there are time steps"),
-        expect(time <= limit, f"expected at most {limit} time steps"),
+        expect(inputs[second] > 0, f"{second}: expected 1 or more"),
+        expect(inputs[second] <= time, f"{second}: expected no more than there are time steps"),
+        expect(time <= limit, f"{first}: expected at most {limit} time steps"),
     ).values()
 
 
-def checked_signals(signals, lengths, limit=LIMIT):
+def checked_signals(signals, lengths, limit=LIMIT, names=("inputs", "lengths")):
     """As `checked_lengths`, for floats, which must be finite up to each length; behind it they become zeros."""
-    signals, lengths = checked_lengths(signals, lengths, limit)
+    signals, lengths = checked_lengths(signals, lengths, limit, names)
     inside = tf.sequence_mask(lengths, tf.shape(signals)[1])
     for _ in signals.shape[2:]:
         inside = inside[..., None]
-    return tf.debugging.assert_all_finite(tf.where(inside, signals, 0), "expected finite numbers"), lengths
+    message = f"{names[0]}: expected finite numbers"
+    return tf.debugging.assert_all_finite(tf.where(inside, signals, 0), message), lengths
 
 
 def checked_tokens(tokens, count, name):
-    """Int `tokens`, all of them from 0 to below `count`, an int or an int tensor."""
-    message = f"{name}: expected 0 or more, and less than there are of them"
-    return checked({name: tokens}, expect((tokens >= 0) & (tokens < count), message))[name]
+    """Int `tokens`, all of them from 0 to `count` - 1."""
+    return checked({name: tokens}, expect((tokens >= 0) & (tokens < count), f"{name}: expected 0 to {count - 1}"))[name]
 
 
 def by_name(function, specs):
@@ -82,14 +86,13 @@ def logits(model, **counts):
     pairs = [("inputs", "lengths"), ("decoder_inputs", "decoder_lengths")]
 
     def answer(inputs):
-        for sequences, lengths in pairs:
-            if sequences in inputs:
-                given = inputs[sequences], inputs[lengths]
-                if sequences in counts:
-                    checked = checked_lengths(checked_tokens(given[0], counts[sequences], sequences), given[1])
-                else:
-                    checked = checked_signals(*given)
-                inputs[sequences], inputs[lengths] = checked
+        inputs = checked_rows(inputs)
+        for names in pairs:
+            if names[0] in counts:
+                inputs[names[0]] = checked_tokens(inputs[names[0]], counts[names[0]], names[0])
+            if names[0] in inputs:
+                check = checked_lengths if names[0] in counts else checked_signals
+                inputs |= zip(names, check(*(inputs[name] for name in names), names=names), strict=True)
         return {"logits": tf.cast(model(inputs, training=False), tf.float32)}
 
     return by_name(answer, specs)

@@ -26,12 +26,12 @@ def encode(pieces, names, longest):
     is_known = tf.reduce_any(same, axis=-1)
     unknown = tf.boolean_mask(pieces.flat_values, ~is_known)
     checks = [
-        tf.debugging.assert_positive(pieces.nrows(), "expected at least one row, received an empty batch"),
-        tf.debugging.assert_positive(lengths, "expected text, received an empty one"),
-        tf.debugging.assert_less_equal(lengths, longest, f"expected at most {longest} of {' '.join(names)} in a row"),
+        expect(pieces.nrows() > 0, "expected at least one row, received an empty batch"),
+        expect(lengths > 0, "expected text, received an empty one"),
+        expect(lengths <= longest, f"expected at most {longest} in a row, each one of {' '.join(names)}"),
         tf.debugging.Assert(tf.reduce_all(is_known), [f"expected {' '.join(names)}, received", unknown]),
     ]
-    with tf.control_dependencies([check for check in checks if check is not None]):
+    with tf.control_dependencies(checks):
         numbers = 1 + tf.argmax(tf.cast(same, tf.int32), axis=-1, output_type=tf.int32)
         return pieces.with_flat_values(numbers).to_tensor(), lengths
 
@@ -147,7 +147,7 @@ def sample(asked, text, longest, batches):
 
 
 def attention(model, request, written):
-    """Where a model looked, (batch, steps, time), for each token of the best of what `write` returned."""
+    """Where a model looked, (batch, steps, time), for each token of the best of what `beam_search` returned."""
     lengths = written["lengths"][:, 0]
     steps = tf.reduce_max(lengths)
     fed = tf.pad(written["tokens"][:, 0], [[0, 0], [1, 0]])[:, :steps]

@@ -102,6 +102,20 @@ def test_rows_search_as_if_alone_each_with_its_own_settings():
         assert np.all(together["lengths"][row, beam:] == 0)
 
 
+def test_a_beam_wider_than_there_are_sequences_is_filled_up_with_empty_ones():
+    model, limits = random_model(), np.array([1, 2, LONGEST])
+    found = archs.decoding.beam_search(
+        model, X, start=0, end=END, beam=np.array([40, 39, 40]), max_length=limits, length_penalty=1
+    )
+    tokens, scores = (found[name].numpy() for name in ("tokens", "log_probabilities"))
+    for row, (count, limit) in enumerate(zip((3, 7, 31), limits, strict=True)):
+        assert np.all(scores[row, :count] > -1e3)
+        assert np.all(scores[row, count:] == -1e9)
+        assert np.all(tokens[row, count:] == END)
+        assert np.all(tokens[row, :, limit:] == END)
+        assert len({tuple(sequence) for sequence in tokens[row, :count]}) == count
+
+
 @pytest.mark.parametrize("attention", ["bahdanau", "luong"])
 def test_attention_is_what_the_decoder_read(attention):
     model = random_model(attention)

@@ -118,7 +118,7 @@ def test_the_signatures_read_raw_words_and_are_blind_to_other_rows(answer):
         (["two", "two words"], "expected a b c .* received"),
         (["café"], "expected a b c .* received"),
         (["word", " "], "expected text, received an empty one"),
-        (["a" * 41], "at most 40 of a b c"),
+        (["a" * 41], "at most 40 in a row, each one of a b c"),
         (np.zeros(0, str), "received an empty batch"),
     ],
 )

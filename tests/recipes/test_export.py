@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from google.protobuf import text_format
+from tensorflow_serving.apis import prediction_log_pb2
 from tensorflow_serving.config import model_server_config_pb2
 
 from recipes._core import artifact, export
@@ -136,9 +137,13 @@ def test_a_missing_version_is_told(folder):
 
 def test_the_warm_up_file_holds_the_sample_requests(folder):
     path, _ = write(folder)
-    requests = artifact.read_warm_up(path)
+    requests = {}
+    for record in tf.data.TFRecordDataset(str(path / artifact.WARM_UP)).as_numpy_iterator():
+        request = prediction_log_pb2.PredictionLog.FromString(record).predict_log.request
+        assert request.model_spec.name == "r"
+        requests[request.model_spec.signature_name] = tf.make_ndarray(request.inputs["x"])
     assert requests.keys() == {"serving_default", "twice"}
-    np.testing.assert_array_equal(requests["twice"]["x"], SAMPLE["x"])
+    np.testing.assert_array_equal(requests["twice"], SAMPLE["x"])
 
 
 def test_the_card_tells_names_dtypes_and_shapes_and_can_be_read(folder):

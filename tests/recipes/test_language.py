@@ -170,7 +170,7 @@ def test_requests_without_what_they_need_are_refused(answer, model):
         ("text: expected at least one row", {"text": np.zeros(0, "U1")}, "score"),
         ("text: expected at least one character in each", {"text": np.array(["a", ""])}, "score"),
         ("prompt: expected at least one row", {"prompt": np.zeros(0, "U1")}, "prefill"),
-        ("token: expected 0 or more, and less", step, "step"),
+        ("token: expected 0 to 5", step, "step"),
     ):
         with pytest.raises(tf.errors.InvalidArgumentError, match=message):
             answer(*request)

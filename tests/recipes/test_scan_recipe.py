@@ -56,7 +56,7 @@ def test_the_signature_is_blind_to_other_rows_and_to_spaces(answer):
         (["jump", "jump high"], "expected walk look .* received.*high"),
         (["Jump"], "expected walk look .* received.*Jump"),
         (["jump", " "], "expected text, received an empty one"),
-        (["jump " * 51], "at most 50 of walk look"),
+        (["jump " * 51], "at most 50 in a row, each one of walk look"),
         (np.zeros(0, str), "received an empty batch"),
     ],
 )

@@ -35,24 +35,36 @@ def test_logits_are_the_models(model):
     [
         (
             {"inputs": [[0, 5], [0, 0]], "lengths": [2, 2]},
-            "inputs: expected 0 or more, and less",
+            "inputs: expected 0 to 4",
         ),
         (
             {"inputs": [[0, -1], [0, 0]], "lengths": [2, 2]},
-            "inputs: expected 0 or more, and less",
+            "inputs: expected 0 to 4",
         ),
         ({"lengths": [7]}, "lengths: expected one for each row"),
         ({"lengths": [7, 8]}, "lengths: expected no more than there are time steps"),
         ({"lengths": [7, 0]}, "lengths: expected 1 or more"),
         ({"inputs": np.zeros((2, 0)), "lengths": [0, 0]}, "lengths: expected 1 or more"),
-        ({"inputs": np.zeros((0, 7)), "lengths": []}, "expected at least one row, received an empty batch"),
-        ({"inputs": np.zeros((1, 10_001)), "lengths": [1]}, "expected at most 10000 time steps"),
+        ({"inputs": np.zeros((0, 7)), "lengths": []}, "inputs: expected at least one row, received an empty batch"),
+        ({"inputs": np.zeros((1, 10_001)), "lengths": [1]}, "inputs: expected at most 10000 time steps"),
     ],
 )
 def test_logits_refuse_nonsense(model, changed, message):
     answer = export.as_arrays({"serving_default": signatures.logits(model, inputs=5)})
     with pytest.raises(tf.errors.InvalidArgumentError, match=message):
         answer(request(**changed))
+
+
+def test_rows_of_both_sequences_are_compared():
+    model = archs.encoder_decoder_lstm(4, 6, 5, vocabulary=5, lengths=True)
+    answer = export.as_arrays({"serving_default": signatures.logits(model, inputs=5, decoder_inputs=5)})
+    given = request() | {"decoder_inputs": np.zeros((2, 3), np.int32), "decoder_lengths": np.array([3, 2], np.int32)}
+    assert answer(given)["logits"].shape == (2, 3, 5)
+    fewer = {name: value[:1] if name.startswith("decoder") else value for name, value in given.items()}
+    with pytest.raises(tf.errors.InvalidArgumentError, match=r"decoder_.*: expected one for each row"):
+        answer(fewer)
+    with pytest.raises(tf.errors.InvalidArgumentError, match="decoder_lengths: expected no more than there are time"):
+        answer(given | {"decoder_lengths": np.array([3, 4], np.int32)})
 
 
 @pytest.mark.parametrize("wrong", [np.nan, np.inf, -np.inf])
@@ -63,7 +75,7 @@ def test_signals_have_to_be_finite_up_to_their_lengths(wrong):
     assert np.all(checked[0, 2:] == 0)
     np.testing.assert_array_equal(checked[1], values[1])
     np.testing.assert_array_equal(lengths, [2, 4])
-    with pytest.raises(tf.errors.InvalidArgumentError, match="expected finite numbers"):
+    with pytest.raises(tf.errors.InvalidArgumentError, match="inputs: expected finite numbers"):
         signatures.checked_signals(values, np.array([3, 4], np.int32))
 
 
