@@ -240,7 +240,7 @@ def test_a_killed_export_leaves_no_version_that_does_not_load(folder):
     for _ in range(10):
         with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as process:
             assert process.stdout.readline() == "ready\n"
-            time.sleep(draw.uniform(0, 12))
+            time.sleep(draw.uniform(0, 7))
             process.kill()
     versions = export.versions(folder)
     assert versions

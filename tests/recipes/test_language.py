@@ -254,7 +254,7 @@ def train_evaluate_and_predict(name, batch_size, options, capsys, folder):
     assert cli.main(["train", name, *small, *options]) == 0
     card = json.loads((folder / f"saved_models/{name}/1/card.json").read_text())
     assert 1 < card["metrics"]["5_gram"] < card["metrics"]["unigram"] < 5
-    assert set(card["sample"]) == {"serving_default", "score", "prefill", "step"}
+    assert set(card["sample"]) == {"serving_default", "generate", "score", "prefill", "step"}
     capsys.readouterr()
     assert cli.main(["evaluate", name, "--saved-model", *options]) == 0
     assert f"{card['metrics']['test_bits_per_character']:.4f}" in capsys.readouterr().out

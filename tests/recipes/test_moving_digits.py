@@ -99,6 +99,7 @@ def test_clips_of_a_person(tmp_path):
 @pytest.mark.slow
 def test_train_evaluate_predict(data_dir, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(page, "cnn_on_mean_frame", lambda *arguments: 0.25)  # which takes half a minute
     settings = ["--epochs=1", "--filters=2", "--units=8", "--every=10", "--cell=coupled_lstm"]
     assert cli.main(["train", NAME, *settings, f"--data-dir={data_dir}"]) == 0
     card = json.loads((tmp_path / f"saved_models/{NAME}/1/card.json").read_text())
