@@ -8,8 +8,7 @@ the data's own documentation does. Takes 5 to 7 of those trained on are to valid
 Result, of one seed: 80.4 % of george, 84.6 % of jackson, 77.4 % of nicolas, 93.0 % of theo, 80.8 % of yweweler, each
 never heard, their mean 83.2 %, which falls short of the 85 % aimed at; 97.2 % by take. 129,034 parameters, about 200
 seconds of training each on two CPU cores shared with other work. The nearest training recording, by dynamic time
-warping of the same cepstra, is right for 73.8, 91.8, 72.2, 95.2 and 86.0 %, mean 83.8 %, and for 99.6 % by take: four
-voices teach a network little that holds for a fifth.
+warping of the same cepstra, is right for 73.8, 91.8, 72.2, 95.2 and 86.0 %, mean 83.8 %, and for 99.6 % by take.
 """
 
 import dataclasses

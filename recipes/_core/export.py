@@ -35,7 +35,7 @@ np.savez(target, **replies)
 def export(signatures, *, sample, card, folder, formats=()):
     """Writes the SavedModel `folder`/<next version>, for `tensorflow_model_server` and `tf.saved_model.load`.
 
-    It is written beside its place, loaded in a fresh process that knows only TensorFlow, compared with the live
+    It is written beside its place, loaded in a fresh process that knows nothing of this project, compared with the live
     functions on `sample`, and renamed at the end: a server never sees half a model.
 
     Args:
