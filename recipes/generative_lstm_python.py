@@ -63,6 +63,7 @@ def load(cfg, data_dir=None):
         train=streams(train),
         validation=streams(validation),
         test=test,
+        labels=ALPHABET.labels,
         facts=data.describe(builder, train, validation, test),
         more={"train": train},
     )

@@ -378,8 +378,8 @@ class Cell(keras.layers.SimpleRNNCell):
             # One pass over the packed block, since sigmoid(v) = tanh(v / 2) / 2 + 1 / 2. Sliced first, each gate would
             # be computed again in each place that reads it.
             scale = np.repeat([1.0 if gate == self.candidate else 0.5 for gate in gates], self.units)
-            scale, offset = (ops.convert_to_tensor(a, dtype=z.dtype) for a in (scale, scale % 1))
-            blocks = ops.split(self.squash(z, scale, offset), len(gates), axis=-1)
+            scale = ops.convert_to_tensor(scale, dtype=z.dtype)
+            blocks = ops.split(self.squash(z, scale, 1 - scale), len(gates), axis=-1)
             active = dict(zip(gates, blocks, strict=True))
         else:
             active = {

@@ -14,6 +14,15 @@ import tensorflow as tf
 from archs._core.cell import multiply, scaled_tanh
 
 
+def _aside(function):
+    """What `function` returns; its operations do not stay in the graph that is built, where nothing reads them."""
+    if tf.executing_eagerly():
+        return function()
+    returned = []
+    tf.function(lambda: returned.append(function()), autograph=False).get_concrete_function()
+    return returned[0]
+
+
 class _Step(keras.layers.Layer):
     """`recur` of a cell as a layer of its own, so that Keras reads its weights from given values, in its dtype."""
 
@@ -77,16 +86,20 @@ class _Loop:
             calls.append(arguments)
             return scaled_tanh(*arguments)
 
-        self.step(weights, x[0], states, None, multiply, squash)
+        _aside(lambda: self.step(weights, x[0], states, None, multiply, squash))
         return len(calls)
 
     def kernels_are_weights(self, weights, x, states):
         """Whether no gradient leads from the kernels to what differs between steps."""
-        with tf.GradientTape() as tape:
-            places = _floats([x, *states])
-            tape.watch(places)
-            kernels = self.kernels(weights, x, states)
-        return not kernels or all(by is None for by in tape.gradient(kernels, places))
+
+        def gradients():
+            with tf.GradientTape() as tape:
+                places = _floats([x, *states])
+                tape.watch(places)
+                kernels = self.kernels(weights, x, states)
+            return tape.gradient(kernels, places) if kernels else []
+
+        return all(by is None for by in _aside(gradients))
 
     def forward(self, x, states, weights, keep_all):
         """Outputs or None, final states, and with `keep_all` what `backward` needs."""

@@ -66,7 +66,7 @@ def signatures(path, parameters):
             larger than its weights account for.
     """
     path = pathlib.Path(path)
-    meta = saved_model_pb2.SavedModel.FromString((path / "saved_model.pb").read_bytes()).meta_graphs[0]
+    meta = meta_graph(path)
     functions = meta.graph_def.library.function
     nodes = [*meta.graph_def.node, *(node for function in functions for node in function.node_def)]
     for operation in sorted({node.op for node in nodes}):
@@ -78,21 +78,32 @@ def signatures(path, parameters):
         raise RecipeError("The model asks for XLA, which many servers have not, outside of a signature `xla`.")
     if not wants_xla and "xla" in meta.signature_def:
         raise RecipeError("Expected a recipe that calls its model as a whole: there is nothing in `xla` for XLA.")
-    described = {}
-    for name, signature in sorted(meta.signature_def.items()):
-        if name.startswith("__"):
-            continue  # TensorFlow's own
-        described[name] = {side: _specs(getattr(signature, side)) for side in ("inputs", "outputs")}
-        for key, spec in described[name]["inputs"].items():
+    described = describe(meta)
+    for name, sides in described.items():
+        for key, spec in sides["inputs"].items():
             if not spec["shape"] or spec["shape"][0] is not None:
                 raise RecipeError(f"Expected any number of rows, received {name}: {key} of shape {spec['shape']}.")
-        for key, spec in described[name]["outputs"].items():
+        for key, spec in sides["outputs"].items():
             if spec["dtype"] in ("float16", "bfloat16"):
                 raise RecipeError(f"Expected float32, received {name}: {key} of {spec['dtype']}, which REST has not.")
     size = sum(file.stat().st_size for file in (path / "variables").iterdir())
     if size > 1.1 * 4 * parameters + 1e6:
         raise RecipeError(f"Expected each of {parameters:,} parameters once, received {size:,} bytes of weights.")
     return described
+
+
+def meta_graph(path):
+    """The first graph of the SavedModel in a folder, with its signatures, as TensorFlow's protocol buffer has it."""
+    return saved_model_pb2.SavedModel.FromString((pathlib.Path(path) / "saved_model.pb").read_bytes()).meta_graphs[0]
+
+
+def describe(meta):
+    """For each signature of a `meta_graph` its `inputs` and `outputs`: name to dtype and shape, None being any size."""
+    return {
+        name: {side: _specs(getattr(signature, side)) for side in ("inputs", "outputs")}
+        for name, signature in sorted(meta.signature_def.items())
+        if not name.startswith("__")  # TensorFlow's own
+    }
 
 
 def _specs(infos):

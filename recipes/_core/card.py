@@ -18,6 +18,7 @@ def card(session, config, model, splits, metrics, history):
         "precision": session.precision,
         "dataset": splits.facts,
         "parameters": model.count_params(),
+        "labels": list(splits.labels),
         "training": {"device": session.device, "seconds": round(sum(row["seconds"] for row in history), 1)},
         "versions": {
             "python": platform.python_version(),

@@ -22,8 +22,8 @@ import tempfile
 from recipes._core import bench, report
 from recipes._core.errors import RecipeError, install
 
-COMMANDS = ("list", "show", "train", "evaluate", "export", "predict", "report", "keep", "bench")
-_WITHOUT_A_NAME = ("list", "report", "keep", "bench")
+COMMANDS = ("list", "show", "train", "evaluate", "export", "predict", "serve", "report", "keep", "bench")
+_WITHOUT_A_NAME = ("list", "serve", "report", "keep", "bench")
 PAGES = pathlib.Path(__file__).resolve().parents[1]
 
 
@@ -92,6 +92,16 @@ class _Parser(argparse.ArgumentParser):
         raise RecipeError(f"{message}\n{self.format_usage().rstrip()}")
 
 
+def _positive(text):
+    value = int(text)
+    if value < 1:
+        raise ValueError
+    return value
+
+
+_positive.__name__ = "number of 1 or more"  # as argparse calls it
+
+
 def parser():
     parser = _Parser(prog="python -m recipes", description="Train, evaluate, export and ask the models of the catalog.")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
@@ -125,6 +135,18 @@ def parser():
     command = add("predict", "Ask the exported model.")
     command.add_argument("input", help="what the recipe reads, such as the path of a picture, or test:N")
     command.add_argument("--version", type=int, help="of the exported model; default: the newest")
+    command = add("serve", "Answer requests for the exported models, as TensorFlow Serving does.")
+    command.add_argument("names", nargs="*", metavar="RECIPE", help="default: all that have an export, also later ones")
+    command.add_argument(
+        "--saved-models", type=pathlib.Path, default=pathlib.Path("saved_models"), help="of all exports"
+    )
+    command.add_argument("--host", default="127.0.0.1", help="address to listen on; default: this machine only")
+    command.add_argument("--port", type=int, default=8501, help="of REST and the page; 0: any that is free")
+    command.add_argument("--grpc-port", type=int, default=8500, help="of gRPC; 0: any that is free")
+    command.add_argument("--replicas", type=_positive, default=1, help="processes that compute; default: 1")
+    command.add_argument("--queue", type=_positive, default=256, help="requests at a time; more are refused")
+    command.add_argument("--timeout", type=_positive, default=60, help="seconds that a request may take")
+    command.add_argument("--max-request-mb", type=_positive, default=16, help="MiB that a request may have")
     add("report", "Show all runs beside one another, on a page.")
     add("keep", "Put the cards of runs where git keeps them, for the table in README.")
     report.add_arguments(commands.choices["report"], commands.choices["keep"])
@@ -143,7 +165,7 @@ def main(argv=None):
         if settings and arguments.command != "train":
             raise RecipeError(f"Expected no further arguments, received {' '.join(settings)}.")
         arguments.settings = settings
-        quick = {"list": _list, "show": _show, "report": _report, "keep": _keep, "bench": bench.bench}
+        quick = {"list": _list, "show": _show, "report": _report, "keep": _keep, "serve": _serve, "bench": bench.bench}
         if arguments.command in quick:
             quick[arguments.command](arguments)
         else:
@@ -176,6 +198,14 @@ def _report(arguments):
     for name in arguments.names:
         page_text(name)
     report.report(arguments, _trees())
+
+
+def _serve(arguments):
+    try:
+        command = _import("recipes._core.server.command")
+    except ModuleNotFoundError as error:
+        raise RecipeError(f"{error}. To serve models, {install('serve')}") from error
+    command.run(arguments)
 
 
 def _keep(arguments):

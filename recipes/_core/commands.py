@@ -70,7 +70,8 @@ def export(recipe, arguments):
     path, card = exporter.export(
         functions,
         sample=sample,
-        card={name: fact for name, fact in facts.items() if name not in ("saved_model", "sample")},
+        card={name: fact for name, fact in facts.items() if name not in ("saved_model", "sample")}
+        | {"labels": list(splits.labels)},
         folder=arguments.saved_models / arguments.name,
         formats=[kind for kind in ("onnx", "litert") if getattr(arguments, kind)],
     )

@@ -25,11 +25,14 @@ class Alphabet:
     Attributes:
         characters: a text with each of them.
         size: number of tokens.
+        labels: what each token stands for; the edge is empty.
     """
 
     def __init__(self, characters):
         self.characters = "".join(sorted(set(characters)))
         self.size = len(self.characters) + 2
+        # By token, for those who draw from `step` themselves: the unknown one, the edge, the characters.
+        self.labels = ["\N{REPLACEMENT CHARACTER}", "", *self.characters]
         self._codes = np.array([ord(character) for character in self.characters], np.int32)
 
     def tokens(self, texts):

@@ -14,6 +14,8 @@ import string
 from recipes._core.errors import RecipeError
 from recipes._core.runs import Configuration, by_dataset, read, words
 
+_NOT_KEPT = ("sample", "saved_model", "signatures", "labels")  # of a card, where git keeps it
+
 
 def add_arguments(report, keep):
     report.add_argument("names", nargs="*", metavar="name", help="of a recipe; default: all")
@@ -57,7 +59,7 @@ def report(arguments, trees):
 
 
 def keep(arguments, trees):
-    """Writes the cards of runs, without their samples, where git keeps them; one of like settings and seed is replaced.
+    """Writes the cards of runs, without what is long, where git keeps them; one of like settings and seed is replaced.
 
     Raises:
         RecipeError: a folder is not that of a finished run.
@@ -71,7 +73,7 @@ def keep(arguments, trees):
     for run in runs:
         path = arguments.cards / run.recipe.name / "cards" / file_name(run)
         path.parent.mkdir(parents=True, exist_ok=True)
-        kept = {name: fact for name, fact in run.card.items() if name not in ("sample", "saved_model", "signatures")}
+        kept = {name: fact for name, fact in run.card.items() if name not in _NOT_KEPT}
         path.write_text(json.dumps(kept, indent=2, ensure_ascii=False) + "\n")
         print(path)
 

@@ -224,7 +224,7 @@ def test_what_a_server_could_not_run_is_not_exported(folder, function, message):
 
 
 _ENDLESS = """
-import numpy as np, pathlib, sys
+import pathlib, sys
 sys.path.insert(0, {tests!r})
 from tests.recipes import test_export as t
 print("ready", flush=True)
@@ -235,16 +235,20 @@ while True:
 
 @pytest.mark.slow
 def test_a_killed_export_leaves_no_version_that_does_not_load(folder):
+    began = time.perf_counter()
+    write(folder)
+    seconds = time.perf_counter() - began  # of an export: a kill falls into the first or the second
     draw = np.random.default_rng(0)
     code = _ENDLESS.format(tests=str(pathlib.Path(__file__).parents[2]), folder=str(folder))
+    left = 0
     for _ in range(10):
         with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as process:
             assert process.stdout.readline() == "ready\n"
-            time.sleep(draw.uniform(0, 7))
+            time.sleep(draw.uniform(0, 1.5 * seconds))
             process.kill()
-    versions = export.versions(folder)
-    assert versions
-    for version in versions:
+        left += len(list(folder.glob(f".tmp-{process.pid}-*")))
+    assert left  # one was killed in the middle
+    for version in export.versions(folder):
         answer, path = export.load(folder, "r", version)
         np.testing.assert_array_equal(answer(SAMPLE)["y"], [[2.0, 4.0]])
         assert {"card.json", "card.md"} <= {file.name for file in path.iterdir()}

@@ -1,0 +1,169 @@
+"""`python -m recipes serve`: replicas, what is in front of them, and a watch on the folder."""
+
+import asyncio
+import contextlib
+import os
+import secrets
+import signal
+import socket
+import sys
+import tempfile
+import time
+
+# Before Ray is imported: all of its own connections stay on this machine, and none is made without a token.
+os.environ |= {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0", "RAY_USAGE_STATS_ENABLED": "0"}
+os.environ |= {"RAY_SERVE_LOG_TO_STDERR": "0"}
+os.environ |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
+
+import ray
+import uvicorn
+from ray import serve
+
+from recipes._core.errors import RecipeError
+from recipes._core.server import front, link, models, replica, rest, rpc
+from recipes._core.server.refusal import Refused, Why
+
+
+def run(arguments):
+    """Serves until SIGINT or SIGTERM, finishes what is asked by then, and returns."""
+    folder = arguments.saved_models.resolve()
+    there = models.on_disk(folder, arguments.names)
+    missing = set(arguments.names) - there.keys()
+    if missing or not there:
+        wanted = f"exported models of {', '.join(sorted(missing))}" if missing else "exported models"
+        raise RecipeError(f"Expected {wanted} in {folder}. To train and export one: python -m recipes train RECIPE")
+    for port, option in ((arguments.port, "--port"), (arguments.grpc_port, "--grpc-port")):
+        _expect_free(arguments.host, port, option)  # before all the work
+    with _replicas(folder, arguments.names, arguments.replicas) as sockets:
+        asyncio.run(_serve(arguments, folder, sockets))
+
+
+def _expect_free(host, port, option):
+    try:
+        family, kind, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        with socket.socket(family, kind) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(address)
+    except (OSError, OverflowError) as error:
+        raise RecipeError(f"Expected a free port of {host}, received {option}={port} ({error}).") from None
+
+
+@contextlib.contextmanager
+def _replicas(folder, names, count):
+    """A folder with the sockets of the replicas, which Ray Serve starts, and starts again when they die."""
+    print(f"Starting {count} replica{'s' * (count > 1)}, each a process with TensorFlow", flush=True)
+    with tempfile.TemporaryDirectory() as sockets:
+        ray.init(
+            include_dashboard=False,
+            _node_ip_address="127.0.0.1",
+            num_cpus=count,
+            object_store_memory=100 * 2**20,  # nothing is stored
+            log_to_driver=False,
+            logging_level="error",
+        )
+        try:
+            serve.start(proxy_location="Disabled")
+            deployment = serve.deployment(
+                replica.Replica,
+                num_replicas=count,
+                health_check_period_s=1,
+                ray_actor_options={"num_cpus": 1},
+            )
+            serve.run(deployment.bind(str(folder), list(names), sockets), name="models", route_prefix=None)
+            yield sockets
+        finally:
+            ray.shutdown()
+
+
+async def _serve(arguments, folder, sockets):
+    stop = asyncio.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    served, replicas = models.Models(folder, arguments.names), link.Links(sockets)
+
+    async def answer(*request):
+        try:
+            return await replicas.call("answer", *request)
+        except link.Lost:
+            raise Refused(
+                Why.UNAVAILABLE, "the replica that computed it died, and so did those that tried again"
+            ) from None
+
+    between = front.Front(
+        served, answer, slots=2 * arguments.replicas, queue=arguments.queue, seconds=arguments.timeout
+    )
+    await _follow(served, replicas, refused := {})
+    if not list(served):
+        raise RecipeError(f"Expected models that load, received {refused}.")
+    most_bytes = arguments.max_request_mb * 2**20
+    async with _rpc(between, arguments, most_bytes) as rpc_port, _rest(between, arguments, most_bytes) as port:
+        print(f"REST and a page to try the models: http://{arguments.host}:{port}\ngRPC: {arguments.host}:{rpc_port}")
+        print("Ctrl-C stops the server when all that was asked is answered.", flush=True)
+        while not stop.is_set():
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(stop.wait(), 1)
+            await _follow(served, replicas, refused)
+        print("Stopping: new requests are refused, those that came before are answered", flush=True)
+        await between.stop()
+
+
+async def _follow(served, replicas, refused):
+    """Lets new versions answer as soon as the replicas have loaded them; keeps in `refused` those that do not load."""
+    for name, number in served.changes():
+        path = served.folder / name / str(number)
+        changed = max((file.stat().st_mtime for file in path.glob("*")), default=0)
+        if refused.get(path) == changed:
+            continue
+        began = time.perf_counter()
+        try:
+            calls = [each.call("prepare", name, number) for each in replicas.all()]
+            wrong = next(filter(None, await asyncio.gather(*calls)), None)
+            if not wrong:
+                served.switch(name, number)
+                print(f"{name}: version {number}, loaded in {time.perf_counter() - began:.1f} s", flush=True)
+        except link.Lost:
+            continue  # the next time; whoever takes its place loads it
+        except (OSError, ValueError) as error:
+            wrong = f"{type(error).__name__}: {error}"
+        if wrong:
+            refused[path] = changed
+            print(f"{name}: version {number} does not load, and is passed over ({wrong})", file=sys.stderr, flush=True)
+
+
+@contextlib.asynccontextmanager
+async def _rpc(between, arguments, most_bytes):
+    server = rpc.server(between, most_bytes)
+    port = server.add_insecure_port(f"{arguments.host}:{arguments.grpc_port}")
+    await server.start()
+    try:
+        yield port
+    finally:
+        await server.stop(grace=10)
+
+
+class _Uvicorn(uvicorn.Server):
+    @contextlib.contextmanager
+    def capture_signals(self):
+        yield  # they stop the whole, not this server alone
+
+
+@contextlib.asynccontextmanager
+async def _rest(between, arguments, most_bytes):
+    config = uvicorn.Config(
+        rest.app(between, most_bytes),
+        host=arguments.host,
+        port=arguments.port,
+        log_level="error",
+        access_log=False,
+        timeout_graceful_shutdown=10,
+        server_header=False,
+    )
+    server = _Uvicorn(config)
+    task = asyncio.create_task(server.serve())
+    while not server.started and not task.done():
+        await asyncio.sleep(0.01)
+    try:
+        yield server.servers[0].sockets[0].getsockname()[1]
+    finally:
+        server.should_exit = True
+        await task

@@ -1,0 +1,240 @@
+"""TensorFlow Serving's REST API, https://www.tensorflow.org/tfx/serving/api_rest, and what a browser is shown."""
+
+import base64
+import binascii
+import functools
+import itertools
+import json
+import pathlib
+
+import numpy as np
+from google.protobuf import json_format
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
+from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response
+from starlette.routing import Route
+from tensorflow_serving.apis import get_model_metadata_pb2
+
+from recipes._core.server.front import Logged
+from recipes._core.server.refusal import Refused, Why
+
+_TYPES = {"i": (int,), "u": (int,), "f": (int, float), "b": (bool,), "O": (str, dict)}  # of Python, by kind of NumPy
+_WORDS = {"i": "whole numbers", "u": "whole numbers", "f": "numbers", "b": "true or false", "O": "texts"}
+
+
+def app(front, most_bytes):
+    """The ASGI application.
+
+    Args:
+        front: `Front`.
+        most_bytes: of the body of a request.
+    """
+
+    def route(pattern, handler, *methods):
+        async def logged(request):
+            what = f"{request.method} {request.url.path}".encode("ascii", "backslashreplace").decode()[:200]
+            with Logged(front, "REST", what) as log:
+                try:
+                    response = await handler(request, log)
+                except Refused as refused:
+                    response = JSONResponse({"error": refused.message}, refused.why.http)
+                except ClientDisconnect:
+                    response = Response(status_code=400)
+                log.status = response.status_code
+            return response
+
+        return Route(pattern, logged, methods=methods)
+
+    async def predict(request, log):
+        name, number = _asked(request)
+        body = _parse(await _body(request, most_bytes))
+        by_row = "instances" in body
+        if by_row == ("inputs" in body):
+            raise Refused(Why.INVALID, "expected either `instances` or `inputs`")
+        signature = body.get("signature_name", "")
+        if not isinstance(signature, str):
+            raise Refused(Why.INVALID, "signature_name: expected a text")
+        inputs = functools.partial(rows if by_row else columns, body["instances" if by_row else "inputs"])
+        _, _, answer = await front.predict(name, number, signature, inputs, log)
+        return Response(_json(predictions(answer) if by_row else outputs(answer)), media_type="application/json")
+
+    async def status(request, log):
+        name, number = _asked(request)
+        numbers = front.models.numbers(name)
+        numbers = numbers[::-1] if number is None else [front.models.find(name, number).number]
+        okay = {"error_code": "OK", "error_message": ""}
+        states = [{"version": str(n), "state": "AVAILABLE", "status": okay} for n in numbers]
+        return JSONResponse({"model_version_status": states})
+
+    async def metadata(request, log):
+        version = front.models.find(*_asked(request))
+        definitions = get_model_metadata_pb2.SignatureDefMap(signature_def=version.definitions)
+        text = json_format.MessageToDict(
+            definitions, preserving_proto_field_name=True, always_print_fields_with_no_presence=True
+        )
+        spec = {"name": version.name, "signature_name": "", "version": str(version.number)}
+        return JSONResponse({"model_spec": spec, "metadata": {"signature_def": text}})
+
+    async def card(request, log):
+        return JSONResponse(front.models.find(*_asked(request)).card)
+
+    async def listed(request, log):
+        return JSONResponse({"models": [{"name": name, "version": str(number)} for name, number in front.models]})
+
+    async def page(request, log):
+        return HTMLResponse(pathlib.Path(__file__).with_name("page.html").read_text(encoding="utf-8"))
+
+    async def figures(request, log):
+        return PlainTextResponse(front.figures.text())
+
+    async def not_found(request, error):
+        return JSONResponse({"error": f"{error.detail}: {request.method} {request.url.path}"}, error.status_code)
+
+    model = "/v1/models/{name}"
+    version = model + "/versions/{number}"
+    return Starlette(
+        routes=[
+            route("/", page, "GET"),
+            route("/metrics", figures, "GET"),
+            route("/v1/models", listed, "GET"),
+            *(route(place + ":predict", predict, "POST") for place in (model, version)),
+            *(route(place + "/metadata", metadata, "GET") for place in (model, version)),
+            *(route(place + "/card", card, "GET") for place in (model, version)),
+            *(route(place, status, "GET") for place in (model, version)),
+        ],
+        exception_handlers={HTTPException: not_found},
+    )
+
+
+def _asked(request):
+    """Name and number of the version, or None, that a path names."""
+    name, number = request.path_params["name"], request.path_params.get("number")
+    if number is None:
+        return name, None
+    if not (number.isascii() and number.isdigit() and len(number) < 20):
+        raise Refused(Why.NOT_FOUND, f"version: expected a number, received {number[:50]!r}")
+    return name, int(number)
+
+
+async def _body(request, most):
+    body = bytearray()
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > most:
+            raise Refused(Why.TOO_LARGE, f"expected at most {most:,} bytes")
+    return bytes(body)
+
+
+def _parse(body):
+    try:
+        parsed = json.loads(body)
+    except (ValueError, RecursionError) as error:
+        raise Refused(Why.INVALID, f"expected JSON ({str(error)[:100]})") from None
+    if not isinstance(parsed, dict):
+        raise Refused(Why.INVALID, "expected a JSON object")
+    return parsed
+
+
+def rows(instances, signature):
+    """Inputs out of the row format: a list of objects, or, where there is one input only, of its values."""
+    specs = signature["inputs"]
+    if not isinstance(instances, list) or not instances:
+        raise Refused(Why.INVALID, "instances: expected a list with at least one row")
+    if all(isinstance(row, dict) and row.keys() != {"b64"} for row in instances):
+        names = {frozenset(row) for row in instances}
+        if names != {frozenset(specs)}:
+            received = ", ".join(sorted(next(iter(names - {frozenset(specs)}))))[:200]
+            raise Refused(
+                Why.INVALID, f"instances: expected {', '.join(specs)} in each row, received {received or 'none'}"
+            )
+        return {name: array([row[name] for row in instances], spec["dtype"], name) for name, spec in specs.items()}
+    return {_only(specs): array(instances, specs[_only(specs)]["dtype"], _only(specs))}
+
+
+def columns(inputs, signature):
+    """Inputs out of the columnar format: an object of name to value, or, where there is one input only, its value."""
+    specs = signature["inputs"]
+    if isinstance(inputs, dict) and inputs.keys() != {"b64"}:
+        if inputs.keys() != specs.keys():
+            received = ", ".join(sorted(inputs))[:200]
+            raise Refused(Why.INVALID, f"inputs: expected {', '.join(specs)}, received {received or 'none'}")
+        return {name: array(inputs[name], spec["dtype"], name) for name, spec in specs.items()}
+    return {_only(specs): array(inputs, specs[_only(specs)]["dtype"], _only(specs))}
+
+
+def _only(specs):
+    name, *others = specs
+    if others:
+        raise Refused(Why.INVALID, f"expected objects with the inputs {', '.join(specs)}")
+    return name
+
+
+def array(value, dtype, name):
+    """A nested list of JSON values as an array of a TensorFlow dtype.
+
+    Raises:
+        Refused: rows differ in length, or a value is not of that type.
+    """
+    dtype = np.dtype(object if dtype == "string" else dtype)
+    shape, flat = [], [value]
+    while flat and all(type(part) is list for part in flat):
+        sizes = {len(part) for part in flat}
+        if len(sizes) > 1:
+            raise Refused(Why.INVALID, f"{name}: expected lists of one length, received {min(sizes)} to {max(sizes)}")
+        shape.append(sizes.pop())
+        flat = list(itertools.chain.from_iterable(flat))
+    if not all(type(part) in _TYPES[dtype.kind] for part in flat):
+        raise Refused(Why.INVALID, f"{name}: expected {_WORDS[dtype.kind]}, as deep in lists as one another")
+    try:
+        flat = [_bytes(part) for part in flat] if dtype.kind == "O" else flat
+        with np.errstate(over="ignore"):  # infinity, which the models refuse
+            return np.array(flat, dtype).reshape(shape)
+    except (OverflowError, UnicodeEncodeError, binascii.Error, TypeError, ValueError) as error:
+        raise Refused(Why.INVALID, f"{name}: expected {_WORDS[dtype.kind]} ({str(error)[:100]})") from None
+
+
+def _bytes(value):
+    if isinstance(value, str):
+        return value.encode()
+    if value.keys() != {"b64"}:
+        raise TypeError('or {"b64": ...}')
+    return base64.b64decode(value["b64"], validate=True)
+
+
+def predictions(answer):
+    """The row format of an answer."""
+    if any(array.ndim == 0 for array in answer.values()) or len({len(array) for array in answer.values()}) != 1:
+        raise Refused(Why.INVALID, "the outputs have no rows: ask with `inputs` instead of `instances`")
+    values = {name: _plain(name, array) for name, array in answer.items()}
+    if len(values) == 1:
+        return {"predictions": next(iter(values.values()))}
+    return {"predictions": [dict(zip(values, row, strict=True)) for row in zip(*values.values(), strict=True)]}
+
+
+def outputs(answer):
+    """The columnar format of an answer."""
+    values = {name: _plain(name, array) for name, array in answer.items()}
+    return {"outputs": next(iter(values.values())) if len(values) == 1 else values}
+
+
+def _plain(name, array):
+    """Nested lists; texts that are no UTF-8, or whose name says that they are none, as {"b64": ...}."""
+    if array.dtype.kind != "O":
+        return array.tolist()
+
+    def text(value):
+        if not name.endswith("_bytes"):
+            try:
+                return value.decode()
+            except UnicodeDecodeError:
+                pass
+        return {"b64": base64.b64encode(value).decode()}
+
+    flat = np.empty(array.size, object)
+    flat[:] = [text(value) for value in array.ravel()]
+    return flat.reshape(array.shape).tolist()
+
+
+def _json(value):
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
