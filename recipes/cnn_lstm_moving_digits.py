@@ -123,13 +123,11 @@ def pair_logits(evidence):
     return tf.matmul(evidence, EVIDENCE, transpose_b=True)
 
 
-@keras.saving.register_keras_serializable(package="recipes")
 def pair_loss(pairs, evidence):
     """Cross-entropy of the pairs, in nats."""
     return keras.losses.sparse_categorical_crossentropy(pairs, pair_logits(evidence), from_logits=True)
 
 
-@keras.saving.register_keras_serializable(package="recipes")
 def pair_accuracy(pairs, evidence):
     """Whether both digits are right."""
     return keras.metrics.sparse_categorical_accuracy(pairs, pair_logits(evidence))

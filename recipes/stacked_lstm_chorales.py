@@ -114,7 +114,6 @@ def windows(rolls, frames):
     return [roll[start : start + frames + 1] for roll in rolls for start in range(0, len(roll) - 1, frames)]
 
 
-@keras.saving.register_keras_serializable(package="recipes")
 def nll(frames, logits):
     """Negative log-likelihood of each frame, in nats."""
     return keras.ops.sum(keras.ops.binary_crossentropy(frames, logits, from_logits=True), axis=-1)

@@ -104,7 +104,6 @@ def unscale(scaled):
     return tf.square(tf.nn.relu(3 * scaled + 6))
 
 
-@keras.saving.register_keras_serializable(package="recipes")
 def pinball(truth, answer):
     """Mean over months ahead and quantiles of what Koenker and Bassett's quantile regression minimises."""
     answer = keras.ops.reshape(answer, (*keras.ops.shape(answer)[:-1], HORIZON, len(QUANTILES)))

@@ -133,7 +133,7 @@ def parser():
     command.add_argument("--litert", action="store_true", help="also as LiteRT, for one row, checked likewise")
     command.add_argument("--xla", action="store_true", help="with a signature `xla`: serving_default, compiled by XLA")
     command = add("predict", "Ask the exported model.")
-    command.add_argument("input", help="what the recipe reads, such as the path of a picture, or test:N")
+    command.add_argument("inputs", nargs="+", metavar="input", help="such as the path of a picture, a text, or test:N")
     command.add_argument("--version", type=int, help="of the exported model; default: the newest")
     command = add("serve", "Answer requests for the exported models, as TensorFlow Serving does.")
     command.add_argument("names", nargs="*", metavar="RECIPE", help="default: all that have an export, also later ones")

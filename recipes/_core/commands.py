@@ -79,11 +79,13 @@ def export(recipe, arguments):
 
 
 def predict(recipe, arguments):
-    """Prints the exported model's answer to one input."""
+    """Prints the exported model's answer to each input."""
     sessions.use_device()
     answer, path = exporter.load(arguments.saved_models / arguments.name, arguments.name, arguments.version)
-    request = recipe.read_input(arguments.input, _config(recipe, path), arguments.data_dir)
-    print(f"{path}: {recipe.show(answer(request))}")
+    cfg = _config(recipe, path)
+    requests = [recipe.read_input(text, cfg, arguments.data_dir) for text in arguments.inputs]
+    for request in requests:
+        print(f"{path}: {recipe.show(answer(request))}")
 
 
 def _check(recipe, cfg):
@@ -121,7 +123,8 @@ def _trained(recipe, arguments):
             raise RecipeError(f"Expected the folder of a finished run, with its {name}, received {folder}.")
     sessions.use_device()
     cfg = _config(recipe, folder)
-    return folder, cfg, keras.saving.load_model(folder / "model.keras"), recipe.load(cfg, arguments.data_dir)
+    model = keras.saving.load_model(folder / "model.keras", compile=False)
+    return folder, cfg, model, recipe.load(cfg, arguments.data_dir)
 
 
 def _config(recipe, folder):

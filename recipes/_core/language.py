@@ -94,7 +94,6 @@ def streams(sequences, batch_size, window, longest, seed=0):
     return data.Batches(columns, batch_size, example)
 
 
-@keras.saving.register_keras_serializable(package="recipes")
 def bits(tokens, logits):
     """What each token costs, in bits."""
     return keras.losses.sparse_categorical_crossentropy(tokens, logits, from_logits=True) / math.log(2)

@@ -57,9 +57,16 @@ def fit(model, train, *, validation, epochs, session):
             keeper.stop_if_asked()
         keeper.restore()  # where nothing was left to fit: killed after the last epoch
     unfinished = session.folder / ".model.keras"
-    model.save(unfinished)
+    uncompiled(model).save(unfinished)
     unfinished.replace(session.folder / "model.keras")
     return history.rows
+
+
+def uncompiled(model):
+    """The model without what it was trained with, so that its file loads where only `archs` is known."""
+    copy = type(model).from_config(model.get_config())
+    copy.set_weights(model.get_weights())
+    return copy
 
 
 class _Keeper(keras.callbacks.Callback):

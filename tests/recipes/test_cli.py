@@ -60,7 +60,7 @@ def test_list_and_show_are_quick(capsys):
         (["evaluate", NAME, "--run=here"], "Expected the folder of a finished run, with its card.json, received here"),
         (["evaluate", NAME, "--saved-model"], "Expected an exported model"),
         (["predict", NAME, "test:0"], "Expected an exported model"),
-        (["predict", NAME, "a", "b"], "no further arguments, received b"),
+        (["export", NAME, "b"], "no further arguments, received b"),
         (["predict", NAME], "required: input"),
         ([], "required: COMMAND"),
     ],
@@ -129,6 +129,7 @@ def test_predict_reads_test_examples_and_pictures(in_trained, data_dir, tmp_path
     image = vanilla_lstm_mnist.load(vanilla_lstm_mnist.Config(), data_dir).test["image"][3, :, :, 0]
     Image.fromarray(np.asarray(image)).save(tmp_path / "digit.png")
     assert run(capsys, "predict", NAME, tmp_path / "digit.png") == (0, out, "")
+    assert run(capsys, "predict", NAME, "test:3", tmp_path / "digit.png", f"--data-dir={data_dir}") == (0, 2 * out, "")
 
 
 def test_predict_says_what_it_expected(in_trained, data_dir, tmp_path, capsys):

@@ -116,11 +116,13 @@ class Links:
             if path not in self._links:
                 try:
                     self._links[path] = Link(path)
+                    print(f"Process {path.name} computes", flush=True)
                 except OSError:
                     path.unlink(missing_ok=True)  # its process is dead
         for path in [path for path, link in self._links.items() if not link.is_open]:
             del self._links[path]
             path.unlink(missing_ok=True)
+            print(f"Process {path.name} is gone; Ray Serve starts another", flush=True)
         return list(self._links.values())
 
     async def call(self, method, *arguments, tries=5):

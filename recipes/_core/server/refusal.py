@@ -24,7 +24,8 @@ class Refused(Exception):
 
     def __init__(self, why, message):
         super().__init__(why, message)
-        self.why, self.message = why, message
+        # What a message repeats of a request may be no text.
+        self.why, self.message = why, message.encode("utf-8", "backslashreplace").decode()
 
     def __str__(self):
         return self.message

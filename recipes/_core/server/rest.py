@@ -33,7 +33,7 @@ def app(front, most_bytes):
 
     def route(pattern, handler, *methods):
         async def logged(request):
-            what = f"{request.method} {request.url.path}".encode("ascii", "backslashreplace").decode()[:200]
+            what = ascii(f"{request.method} {request.url.path}")[1:-1][:200]
             with Logged(front, "REST", what) as log:
                 try:
                     response = await handler(request, log)
@@ -91,6 +91,9 @@ def app(front, most_bytes):
     async def not_found(request, error):
         return JSONResponse({"error": f"{error.detail}: {request.method} {request.url.path}"}, error.status_code)
 
+    async def failed(request, error):  # whose traceback goes to the log
+        return JSONResponse({"error": f"{type(error).__name__}, a fault of the server"}, 500)
+
     model = "/v1/models/{name}"
     version = model + "/versions/{number}"
     return Starlette(
@@ -103,7 +106,7 @@ def app(front, most_bytes):
             *(route(place + "/card", card, "GET") for place in (model, version)),
             *(route(place, status, "GET") for place in (model, version)),
         ],
-        exception_handlers={HTTPException: not_found},
+        exception_handlers={HTTPException: not_found, Exception: failed},
     )
 
 

@@ -1,0 +1,79 @@
+"""Small models to serve, and a server without Ray: a replica that is an object of this process."""
+
+import asyncio
+import contextlib
+
+import httpx
+import numpy as np
+import tensorflow as tf
+
+from recipes._core import artifact
+from recipes._core.server import replica
+from recipes._core.signatures import checked_lengths, checked_signals, expect
+
+
+def small(factor):
+    """Two signatures over one weight: sums of sequences with `lengths`, and what each step is, as texts too."""
+    weight = tf.Variable(factor)
+    sequences = [
+        tf.TensorSpec((None, None, 2), tf.float32, name="inputs"),
+        tf.TensorSpec((None,), tf.int32, name="lengths"),
+    ]
+
+    @tf.function(input_signature=sequences)
+    def serving_default(inputs, lengths):
+        inputs, lengths = checked_signals(inputs, lengths)
+        return {"sum": weight * tf.reduce_sum(inputs, axis=1), "label": tf.strings.as_string(lengths)}
+
+    @tf.function(input_signature=sequences)
+    def steps(inputs, lengths):
+        inputs, lengths = checked_lengths(inputs, lengths)
+        return {"steps": weight * inputs}
+
+    @tf.function(input_signature=[tf.TensorSpec((None,), tf.string, name="text")])
+    def shout(text):
+        with tf.control_dependencies(
+            [expect(tf.strings.length(text) > 0, "text: expected one, received an empty one")]
+        ):
+            return {"text": tf.strings.upper(text)}
+
+    return {"serving_default": serving_default, "steps": steps, "shout": shout}
+
+
+def write(folder, name, number, factor):
+    """Writes a version of `small`, whose answers tell which it was."""
+    path = folder / name / str(number)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".tmp-{number}")
+    artifact.write(temporary, small(factor))
+    artifact.write_requests(temporary / artifact.WARM_UP, name, {"serving_default": request(3)})
+    temporary.rename(path)
+    return path
+
+
+def request(time, rows=1, seed=0):
+    inputs = np.random.default_rng(seed).normal(size=(rows, time, 2)).astype(np.float32)
+    return {"inputs": inputs, "lengths": np.full(rows, time, np.int32)}
+
+
+class Counting:
+    """`Replica.answer`, whose batches are remembered, and which can be held up."""
+
+    def __init__(self, folder):
+        self.replica, self.batches, self.gate = replica.Replica(folder), [], None
+
+    async def __call__(self, name, number, signature, requests):
+        self.batches.append(len(requests))
+        if self.gate:
+            await self.gate.wait()
+        return await asyncio.to_thread(self.replica.answer, name, number, signature, requests)
+
+
+def in_loop(coroutine):
+    return asyncio.run(asyncio.wait_for(coroutine, 120))
+
+
+@contextlib.asynccontextmanager
+async def rest_client(app):
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://server") as client:
+        yield client

@@ -1,0 +1,265 @@
+"""Requests joined, bounded and given up; replicas that die; new versions."""
+
+import asyncio
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from recipes._core.server import joining, link, models, replica
+from recipes._core.server.front import Logged
+from recipes._core.server.refusal import Refused, Why
+from tests.recipes.server.small import in_loop, request, write
+
+
+async def predict(front, inputs, name="small", number=None, signature=""):
+    with Logged(front, "test", "") as log:
+        return await front.predict(name, number, signature, lambda _: inputs, log)
+
+
+def ask_together(front, answer, requests, signature=""):
+    """The answers to requests that wait while one before them is computed."""
+
+    async def calls():
+        answer.gate = asyncio.Event()
+        calls = [asyncio.create_task(predict(front, one, signature=signature)) for one in requests]
+        await asyncio.sleep(0.05)
+        answer.gate.set()
+        return await asyncio.gather(*calls, return_exceptions=True)
+
+    return in_loop(calls())
+
+
+def test_waiting_requests_are_joined_and_answered_as_if_alone(make_front, counting):
+    times = [5, 4, 6, 7, 4, 5, 20, 1]
+    requests = [request(time, rows=1 + time % 2, seed=seed) for seed, time in enumerate(times)]
+    answers = ask_together(make_front(slots=1), counting, requests)
+    assert counting.batches == [1, 5, 1, 1]  # 20 and 1 are not of the others' size
+    for one, (version, signature, answer) in zip(requests, answers, strict=True):
+        assert (version.number, signature) == (2, "serving_default")
+        np.testing.assert_allclose(answer["sum"], 3 * one["inputs"].sum(axis=1), rtol=1e-5)
+        assert answer["label"].tolist() == [str(length).encode() for length in one["lengths"]]
+
+
+def test_one_that_is_refused_spoils_no_other(make_front, counting):
+    bad = request(4)
+    bad["inputs"][0, 0, 0] = np.nan
+    answers = ask_together(make_front(slots=1), counting, [request(4), request(4), bad, request(5)])
+    assert counting.batches == [1, 3]
+    assert isinstance(answers[2], Refused)
+    assert "finite" in answers[2].message
+    assert all(answer[2]["sum"].shape == (1, 2) for i, answer in enumerate(answers) if i != 2)
+
+
+def test_padding_makes_no_wrong_length_right(make_front, counting):
+    long = {"inputs": request(4)["inputs"], "lengths": np.array([5], np.int32)}
+    answers = ask_together(make_front(slots=1), counting, [request(6), request(6), long])
+    assert counting.batches == [1, 1, 1]
+    assert "no more than there are time steps" in answers[2].message
+
+
+def test_answers_with_a_time_axis_keep_their_own(make_front, counting):
+    requests = [request(time) for time in (3, 4, 5, 4, 3)]
+    answers = ask_together(make_front(slots=1), counting, requests, "steps")
+    assert sorted(counting.batches) == [1, 1, 1, 2]
+    for one, (_, _, answer) in zip(requests, answers, strict=True):
+        np.testing.assert_allclose(answer["steps"], 3 * one["inputs"], rtol=1e-6)
+
+
+def test_what_can_be_joined():
+    spec = {"dtype": "float32", "shape": [None, 3]}
+    text, number = {"dtype": "string", "shape": [None]}, {"dtype": "int32", "shape": [None]}
+    signature = {
+        "inputs": {"text": text, "beam": number},
+        "outputs": {"texts": {"dtype": "string", "shape": [None, None]}},
+    }
+    inputs = {"text": np.array([b"a"], object), "beam": np.array([4], np.int32)}
+    assert joining.key(signature, inputs) is None
+    fixed = signature | {"outputs": {"x": spec}}
+    assert joining.key(fixed, inputs) == joining.key(fixed, inputs | {"beam": np.array([9], np.int32)})
+    numbers = {"inputs": {"a": number, "x": spec}, "outputs": {"y": {"dtype": "float32", "shape": [None, None]}}}
+    one = {"a": np.array([4, 4], np.int32), "x": np.zeros((2, 3), np.float32)}
+    same, other = ({"a": np.array([a], np.int32), "x": np.zeros((1, 3), np.float32)} for a in (4, 5))
+    assert joining.key(numbers, one) == joining.key(numbers, same) != joining.key(numbers, other)
+
+
+def test_rows_of_a_batch_are_limited(make_front, counting):
+    ask_together(make_front(slots=1), counting, [request(3, rows=30) for _ in range(5)])
+    assert counting.batches == [1, 2, 2]
+
+
+def test_the_queue_is_bounded(make_front, counting):
+    front = make_front(slots=1, queue=3)
+    answers = ask_together(front, counting, [request(3)] * 5)
+    refused = [answer for answer in answers if isinstance(answer, Refused)]
+    assert [one.why for one in refused] == [Why.BUSY] * 2
+    assert len(ask_together(front, counting, [request(3)] * 3)) == 3
+
+
+def test_who_waits_too_long_is_told_and_forgotten(make_front, counting):
+    front = make_front(slots=1, seconds=0.2)
+
+    async def calls():
+        counting.gate = asyncio.Event()
+        calls = [asyncio.create_task(predict(front, request(3))) for _ in range(3)]
+        with pytest.raises(Refused, match=r"no answer within 0\.2 seconds") as caught:
+            await calls[2]
+        counting.gate.set()
+        await asyncio.wait(calls)
+        *_, answer = await predict(front, request(3))
+        assert answer["sum"].shape == (1, 2)
+        return caught.value.why
+
+    assert in_loop(calls()) is Why.UNAVAILABLE
+    assert counting.batches == [1, 1]
+
+
+def test_who_stops_answers_first(make_front, counting):
+    front = make_front(slots=1)
+
+    async def calls():
+        counting.gate = asyncio.Event()
+        calls = [asyncio.create_task(predict(front, request(3))) for _ in range(4)]
+        await asyncio.sleep(0.05)
+        stop = asyncio.create_task(front.stop())
+        await asyncio.sleep(0.05)
+        with pytest.raises(Refused, match="is stopping"):
+            await predict(front, request(3))
+        assert not stop.done()
+        counting.gate.set()
+        await stop
+        return [call.done() for call in calls], await asyncio.gather(*calls)
+
+    done, answers = in_loop(calls())
+    assert done == [True] * 4
+    assert len(answers) == 4
+
+
+def test_a_fault_of_ours_is_told_and_not_waited_for(make_front):
+    front = make_front()
+
+    async def broken(*_):
+        raise RuntimeError("oh")
+
+    front._answer = broken
+    with pytest.raises(Refused, match="RuntimeError: oh") as caught:
+        in_loop(predict(front, request(3)))
+    assert caught.value.why is Why.FAILED
+
+
+# --- versions
+
+
+def test_versions_come_and_go(tmp_path):
+    write(tmp_path, "a", 1, 2.0)
+    served = models.Models(tmp_path)
+    assert served.changes() == [("a", 1)]
+    with pytest.raises(Refused, match="none: no model is served"):
+        served.find("a")  # not before it is loaded
+    served.switch("a", 1)
+    assert served.changes() == []
+    write(tmp_path, "a", 5, 3.0)
+    write(tmp_path, "b", 1, 3.0)
+    assert served.changes() == [("a", 5), ("b", 1)]
+    assert served.find("a").number == 1
+    served.switch("a", 5)
+    assert served.find("a").number == 5
+    assert served.find("a", 1).number == 1
+    (tmp_path / "a/5").rename(tmp_path / "a/.gone")
+    assert served.changes() == [("a", 1), ("b", 1)]
+    named = models.Models(tmp_path, ["b"])
+    assert named.changes() == [("b", 1)]
+
+
+def test_a_replica_holds_two_versions_of_a_model(folder, tmp_path):
+    for number in range(1, 5):
+        write(tmp_path, "a", number, float(number))
+    one = replica.Replica(tmp_path)
+    assert set(one._loaded["a"]) == {4}
+    for number in (1, 2, 4):
+        (answer,) = one.answer("a", number, "serving_default", [request(2)])
+        np.testing.assert_allclose(answer["sum"], number * request(2)["inputs"].sum(axis=1), rtol=1e-5)
+        assert len(one._loaded["a"]) <= 2
+
+
+def test_a_version_that_does_not_load_is_told(tmp_path, capsys):
+    path = write(tmp_path, "a", 1, 2.0)
+    data = path / "variables/variables.data-00000-of-00001"
+    data.write_bytes(data.read_bytes()[:1])
+    one = replica.Replica(tmp_path)
+    assert one.prepare("a", 1)
+    (refused,) = one.answer("a", 1, "serving_default", [request(2)])
+    assert refused.why is Why.NOT_FOUND
+    assert "version 1 of a does not load" in refused.message
+
+
+# --- links
+
+_REPLICA = """
+import json, os, sys, threading, time
+sys.path.insert(0, {root!r})
+from recipes._core.server import link
+def call(method, arguments, reply):
+    if method == "die":
+        os._exit(1)
+    def work():
+        time.sleep(arguments[0])
+        reply(ValueError("no") if method == "fail" else os.getpid())
+    threading.Thread(target=work).start()
+link.listen({sockets!r}, call)
+print("ready", flush=True)
+time.sleep(100)
+"""
+
+
+@pytest.fixture
+def processes(tmp_path):
+    """A function that starts a process which listens in `tmp_path`."""
+    started = []
+
+    def start():
+        code = _REPLICA.format(root=sys.path[0] if "" not in sys.path else "", sockets=str(tmp_path))
+        started.append(subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True))
+        assert started[-1].stdout.readline() == "ready\n"
+        return started[-1]
+
+    yield start
+    for process in started:
+        process.kill()
+        process.communicate()
+
+
+def test_calls_go_to_who_has_least_to_do_and_survive_who_dies(processes, tmp_path):
+    first, second = processes(), processes()
+
+    async def calls():
+        links = link.Links(tmp_path)
+        both = await asyncio.gather(*[links.call("work", 0.1) for _ in range(6)])
+        assert sorted(both.count(process.pid) for process in (first, second)) == [3, 3]
+        with pytest.raises(ValueError, match="no"):
+            await links.call("fail", 0)
+        waiting = [asyncio.create_task(links.call("work", 0.5)) for _ in range(4)]
+        await asyncio.sleep(0.1)
+        first.kill()
+        assert await asyncio.gather(*waiting) == [second.pid] * 4
+        second.kill()
+        second.wait()
+        waiting = asyncio.create_task(links.call("work", 0))
+        await asyncio.sleep(0.3)
+        assert not waiting.done()  # until another takes the place
+        third = await asyncio.to_thread(processes)
+        assert await waiting == third.pid
+
+    in_loop(calls())
+
+
+def test_what_kills_every_replica_ends(processes, tmp_path):
+    for _ in range(2):
+        processes()
+
+    async def calls():
+        with pytest.raises(link.Lost):
+            await link.Links(tmp_path).call("die", tries=2)
+
+    in_loop(calls())

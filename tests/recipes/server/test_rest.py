@@ -1,0 +1,181 @@
+"""TensorFlow Serving's REST API: what is asked, what is answered, what is refused and with which words."""
+
+import base64
+import json
+
+import numpy as np
+import pytest
+
+from recipes._core.server import rest
+from tests.recipes.server.small import in_loop, request, rest_client
+
+PATH = "/v1/models/small:predict"
+TWO = {"inputs": [[1, 2], [3, 4]], "lengths": 2}
+ONE = {"inputs": [[0.5, 1]], "lengths": 1}
+
+
+@pytest.fixture
+def ask(make_front):
+    """A function from a method, a path and a body (an object or bytes) to status and parsed answer."""
+
+    def ask(method, path, body=None, most_bytes=2**20, **options):
+        content = body if isinstance(body, bytes | None) else json.dumps(body).encode()
+
+        async def call():
+            async with rest_client(rest.app(make_front(**options), most_bytes)) as client:
+                response = await client.request(method, path, content=content)
+                return response.status_code, response.json()
+
+        return in_loop(call())
+
+    return ask
+
+
+def test_rows_and_columns(ask):
+    padded = ONE | {"inputs": [*ONE["inputs"], [9, 9]]}
+    status, answer = ask("POST", PATH, {"instances": [TWO, padded]})
+    assert status == 200
+    assert answer == {"predictions": [{"sum": [12, 18], "label": "2"}, {"sum": [1.5, 3], "label": "1"}]}
+    columns = {name: [row[name] for row in (TWO, padded)] for name in TWO}
+    status, answer = ask("POST", PATH, {"signature_name": "serving_default", "inputs": columns})
+    assert status == 200
+    assert answer == {"outputs": {"sum": [[12, 18], [1.5, 3]], "label": ["2", "1"]}}
+
+
+def test_one_input_and_one_output_need_no_name(ask):
+    encoded = {"b64": base64.b64encode(b"b").decode()}
+    for body in ({"instances": ["ä", encoded]}, {"instances": [{"text": "ä"}, {"text": encoded}]}):
+        assert ask("POST", PATH, body | {"signature_name": "shout"}) == (200, {"predictions": ["ä", "B"]})
+    for inputs in (["ä", encoded], {"text": ["ä", encoded]}):
+        body = {"inputs": inputs, "signature_name": "shout"}
+        assert ask("POST", PATH, body) == (200, {"outputs": ["ä", "B"]})
+
+
+def test_what_is_no_text_comes_as_base64(ask):
+    encoded = base64.b64encode(b"\xff\x00").decode()
+    body = {"inputs": [{"b64": encoded}], "signature_name": "shout"}
+    assert ask("POST", PATH, body) == (200, {"outputs": [{"b64": encoded}]})
+
+
+def test_versions(ask):
+    for path, factor in (("small", 3), ("small/versions/2", 3), ("small/versions/1", 2), ("other", 5)):
+        _, answer = ask("POST", f"/v1/models/{path}:predict", {"instances": [ONE]})
+        assert answer["predictions"][0]["sum"] == [0.5 * factor, factor]
+    okay = {"state": "AVAILABLE", "status": {"error_code": "OK", "error_message": ""}}
+    both = [{"version": "2"} | okay, {"version": "1"} | okay]
+    assert ask("GET", "/v1/models/small") == (200, {"model_version_status": both})
+    assert ask("GET", "/v1/models/small/versions/1") == (200, {"model_version_status": both[1:]})
+    listed = [{"name": "other", "version": "1"}, {"name": "small", "version": "2"}]
+    assert ask("GET", "/v1/models") == (200, {"models": listed})
+
+
+def test_metadata(ask):
+    status, answer = ask("GET", "/v1/models/small/versions/1/metadata")
+    assert status == 200
+    assert answer["model_spec"] == {"name": "small", "signature_name": "", "version": "1"}
+    definitions = answer["metadata"]["signature_def"]["signature_def"]
+    assert set(definitions) == {"serving_default", "steps", "shout"}
+    inputs = definitions["serving_default"]["inputs"]["inputs"]
+    assert inputs["dtype"] == "DT_FLOAT"
+    assert [dim["size"] for dim in inputs["tensor_shape"]["dim"]] == ["-1", "-1", "2"]
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "status", "message"),
+    [
+        (PATH, b"", 400, "expected JSON"),
+        (PATH, b'{"instances": [', 400, "expected JSON"),
+        (PATH, b"\xff\xfe", 400, "expected JSON"),
+        (PATH, b"[" * 100_000, 400, "expected JSON"),
+        (PATH, [TWO], 400, "expected a JSON object"),
+        (PATH, {}, 400, "either `instances` or `inputs`"),
+        (PATH, {"instances": [TWO], "inputs": {}}, 400, "either `instances` or `inputs`"),
+        (PATH, {"instances": [TWO], "signature_name": 3}, 400, "signature_name: expected a text"),
+        (PATH, {"instances": [TWO], "signature_name": "x"}, 400, "one of serving_default, shout, steps, received 'x'"),
+        (PATH, {"instances": []}, 400, "at least one row"),
+        (PATH, {"instances": {}}, 400, "at least one row"),
+        (PATH, {"instances": [1, 2]}, 400, "expected objects with the inputs inputs, lengths"),
+        (PATH, {"instances": [TWO, {}]}, 400, "expected inputs, lengths in each row, received none"),
+        (PATH, {"instances": [TWO | {"more": 1}]}, 400, "received inputs, lengths, more"),
+        (PATH, b'{"inputs": {"\\ud800": 1}}', 400, r"received \ud800"),
+        (PATH, {"instances": [TWO, ONE]}, 400, "inputs: expected lists of one length, received 1 to 2"),
+        (PATH, {"instances": [TWO | {"lengths": 2.0}]}, 400, "lengths: expected whole numbers"),
+        (PATH, {"instances": [TWO | {"lengths": True}]}, 400, "lengths: expected whole numbers"),
+        (PATH, {"instances": [TWO | {"lengths": "2"}]}, 400, "lengths: expected whole numbers"),
+        (PATH, {"instances": [TWO | {"lengths": None}]}, 400, "lengths: expected whole numbers"),
+        (PATH, {"instances": [TWO | {"lengths": [2]}]}, 400, "int32 of shape (any,), received int32 of shape (1, 1)"),
+        (PATH, {"instances": [TWO | {"lengths": 2**31}]}, 400, "lengths: expected whole numbers"),
+        (PATH, {"instances": [TWO | {"lengths": 3}]}, 400, "lengths: expected no more than there are time steps"),
+        (PATH, {"instances": [TWO | {"lengths": 0}]}, 400, "lengths: expected 1 or more"),
+        (PATH, {"instances": [TWO | {"inputs": [[1, 2], [3, "4"]]}]}, 400, "inputs: expected numbers"),
+        (PATH, {"instances": [TWO | {"inputs": [[1, 2], 3]}]}, 400, "as deep in lists as one another"),
+        (PATH, {"instances": [TWO | {"inputs": [1, 2]}]}, 400, "received float32 of shape (1, 2)"),
+        (PATH, {"instances": [TWO | {"inputs": [[1], [2]]}]}, 400, "received float32 of shape (1, 2, 1)"),
+        (PATH, {"instances": [TWO | {"inputs": [[1e300, 2], [3, 4]]}]}, 400, "inputs: expected finite numbers"),
+        (PATH, {"instances": [TWO | {"inputs": [[10**400, 2], [3, 4]]}]}, 400, "inputs: expected numbers"),
+        (PATH, b'{"instances": [{"inputs": [[NaN, 1]], "lengths": 1}]}', 400, "inputs: expected finite numbers"),
+        (PATH, {"inputs": {"inputs": [], "lengths": []}}, 400, "received float32 of shape (0,)"),
+        (PATH, {"inputs": {"lengths": [1]}}, 400, "inputs: expected inputs, lengths, received lengths"),
+        (PATH, {"instances": [ONE] * 1001}, 400, "at most 1000 rows, received 1001"),
+        (PATH, {"instances": [""], "signature_name": "shout"}, 400, "text: expected one, received an empty one"),
+        (PATH, {"instances": [3], "signature_name": "shout"}, 400, "text: expected texts"),
+        (PATH, {"instances": [{"b64": "="}], "signature_name": "shout"}, 400, "text: expected texts"),
+        (PATH, {"instances": [{"b64": 3}], "signature_name": "shout"}, 400, "text: expected texts"),
+        (PATH, b'{"instances": ["\\ud800"], "signature_name": "shout"}', 400, "text: expected texts"),
+        (PATH, b" " * 2**21, 413, "at most 1,048,576 bytes"),
+        ("/v1/models/nobody:predict", {"instances": [TWO]}, 404, "model: expected one of other, small"),
+        ("/v1/models/only_cards:predict", {"instances": [TWO]}, 404, "model: expected one of other, small"),
+        ("/v1/models/..%2fsmall:predict", {"instances": [TWO]}, 404, "Not Found"),
+        ("/v1/models/small/versions/3:predict", {"instances": [TWO]}, 404, "expected one of [1, 2], received 3"),
+        ("/v1/models/small/versions/x:predict", {"instances": [TWO]}, 404, "expected a number, received 'x'"),
+        ("/v1/models/small/versions/²:predict", {"instances": [TWO]}, 404, "expected a number"),
+        ("/v1/models/small:classify", {"instances": [TWO]}, 405, "Method Not Allowed"),
+        ("/elsewhere", {}, 404, "Not Found"),
+    ],
+)
+def test_refused(ask, path, body, status, message):
+    received, answer = ask("POST", path, body)
+    assert (received, message in answer["error"]) == (status, True), answer
+
+
+def test_a_request_too_many_is_refused(ask):
+    assert ask("POST", PATH, {"instances": [TWO]}, queue=1)[0] == 200
+    status, answer = ask("POST", PATH, {"instances": [TWO]}, queue=0)
+    assert status == 429
+    assert "try again later" in answer["error"]
+
+
+def test_figures_are_of_models_that_exist(make_front):
+    async def calls():
+        front = make_front()
+        async with rest_client(rest.app(front, 2**20)) as client:
+            for name in ("small", "other", "nobody"):
+                await client.post(f"/v1/models/{name}:predict", json={"instances": [TWO]})
+            await client.post(PATH, json={"instances": [TWO | {"lengths": 9}]})
+            return (await client.get("/metrics")).text
+
+    text = in_loop(calls())
+    labels = 'protocol="REST",signature="serving_default"'
+    assert f'requests_total{{model="small",{labels},status="200"}} 1.0' in text
+    assert f'requests_total{{model="small",{labels},status="400"}} 1.0' in text
+    assert f'request_seconds_count{{model="other",{labels}}} 1.0' in text
+    assert "queued_requests 0.0" in text
+    assert "batch_rows_sum 3.0" in text
+    assert "nobody" not in text
+
+
+def test_a_request_is_a_line_of_the_log(ask, capsys):
+    ask("POST", PATH, {"instances": [TWO]})
+    ask("POST", "/v1/models/ä:predict", {"instances": [TWO]})
+    first, second = capsys.readouterr().out.splitlines()
+    assert " REST POST /v1/models/small:predict 200 " in first
+    assert first.endswith(" ms")
+    assert r"/v1/models/\xe4:predict 404 " in second
+
+
+def test_arrays_go_there_and_back():
+    inputs = request(5, rows=3)
+    for name, dtype in (("inputs", "float32"), ("lengths", "int32")):
+        array = rest.array(inputs[name].tolist(), dtype, name)
+        assert array.dtype == inputs[name].dtype
+        np.testing.assert_array_equal(array, inputs[name])
