@@ -17,16 +17,22 @@ PAGES = ("README.md", "saved_models/README.md")
 
 
 def blocks(language):
-    """(page, code) of every block of a language in the READMEs."""
+    """(page, code) of every block of a language in the READMEs, but for clients of a server."""
     return [
         pytest.param(code, id=f"{page}-{number}")
         for page in PAGES
         for number, code in enumerate(re.findall(rf"```{language}\n(.*?)```", (ROOT / page).read_text(), re.DOTALL))
+        if code not in CLIENTS
     ]
+
+
+# They run against a server in server/test_serve.py.
+CLIENTS = re.findall(r"```python\n((?:(?!```).)*?127\.0\.0\.1:850.*?)```", (ROOT / PAGES[1]).read_text(), re.DOTALL)
 
 
 def test_nothing_is_left_out():
     assert len(blocks("python")) == 5
+    assert len(CLIENTS) == 2
     assert len(blocks("sh")) == 4
 
 
@@ -70,7 +76,7 @@ def test_inline_commands_parse():
 
 def test_a_process_without_the_project_predicts(in_trained, tmp_path):
     page = (ROOT / "saved_models/README.md").read_text()
-    (code,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    code, *_ = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
     code = code.replace("saved_models/", f"{in_trained}/saved_models/")
     check = "\nimport sys\nassert not [m for m in sys.modules if m.split('.')[0] in ('archs', 'recipes')]\n"
     command = [sys.executable, "-I", "-c", code + check]

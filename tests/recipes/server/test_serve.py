@@ -25,6 +25,7 @@ from recipes._core import cli
 from recipes._core.server import models
 from tests.recipes.server.nonsense import Nonsense
 from tests.recipes.server.small import request, write
+from tests.recipes.test_readme import CLIENTS
 
 ROOT = pathlib.Path(__file__).resolve().parents[3]
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("serve")]
@@ -42,7 +43,8 @@ class Server:
                 [*command, *options], cwd=log.parent, env=environment, stdout=file, stderr=subprocess.STDOUT
             )
         self.port = int(self.wait_for(r"http://127\.0\.0\.1:(\d+)")[0])
-        self.channel = grpc.insecure_channel(f"127.0.0.1:{self.wait_for(r'gRPC: 127.0.0.1:([0-9]+)')[0]}")
+        self.rpc_port = int(self.wait_for(r"gRPC: 127\.0\.0\.1:(\d+)")[0])
+        self.channel = grpc.insecure_channel(f"127.0.0.1:{self.rpc_port}")
         self.stub = prediction_service_pb2_grpc.PredictionServiceStub(self.channel)
 
     def wait_for(self, pattern, count=1, seconds=120):
@@ -132,6 +134,15 @@ def test_both_protocols_answer_as_the_card_says(served):
         for name, expected in both["answer"].items():
             if name != "label":
                 np.testing.assert_allclose(answer[name], expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("code", CLIENTS)
+def test_the_clients_that_the_page_shows_run(served, trained, code, monkeypatch, capsys):
+    folder, server = served
+    monkeypatch.chdir(trained)
+    exec(compile(code.replace("8501", str(server.port)).replace("8500", str(server.rpc_port)), "client", "exec"), {})
+    card = json.loads((folder / "vanilla_lstm_mnist/1/card.json").read_text())
+    assert card["sample"]["serving_default"]["answer"]["label"][0] in capsys.readouterr().out
 
 
 def test_only_this_machine_is_listened_to(served):
