@@ -23,6 +23,8 @@ from recipes._core.errors import RecipeError
 from recipes._core.server import front, link, models, replica, rest, rpc
 from recipes._core.server.refusal import Refused, Why
 
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
 
 def run(arguments):
     """Serves until SIGINT or SIGTERM, finishes what is asked by then, and returns."""
@@ -76,9 +78,15 @@ def _replicas(folder, names, count):
 
 
 async def _serve(arguments, folder, sockets):
-    stop = asyncio.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    stop, loop = asyncio.Event(), asyncio.get_running_loop()
+
+    def ask_to_stop():
+        stop.set()
+        for number in _SIGNALS:
+            loop.remove_signal_handler(number)  # a second one ends it at once
+
+    for number in _SIGNALS:
+        loop.add_signal_handler(number, ask_to_stop)
     served, replicas = models.Models(folder, arguments.names), link.Links(sockets)
 
     async def answer(*request):

@@ -2,6 +2,7 @@
 
 import asyncio
 import collections
+import contextlib
 import dataclasses
 import time
 
@@ -33,6 +34,25 @@ class Front:
         self.is_stopping = False
         self.figures = Figures()
 
+    @contextlib.contextmanager
+    def place(self):
+        """A place in the queue, to be held from before a request is read until it is answered.
+
+        Raises:
+            Refused: there is none.
+        """
+        if self.is_stopping:
+            raise Refused(Why.UNAVAILABLE, "the server is stopping")
+        if self._asked >= self._queue:
+            raise Refused(Why.BUSY, f"expected fewer than {self._queue} requests at a time; try again later")
+        self._asked += 1
+        self.figures.queue.set(self._asked)
+        try:
+            yield
+        finally:
+            self._asked -= 1
+            self.figures.queue.set(self._asked)
+
     async def predict(self, name, number, signature, inputs, log):
         """The answer to a request: the `Version` that gave it, the signature's name, and a dict of name to array.
 
@@ -45,28 +65,19 @@ class Front:
         Raises:
             Refused: it is not answered.
         """
-        if self.is_stopping:
-            raise Refused(Why.UNAVAILABLE, "the server is stopping")
-        if self._asked >= self._queue:
-            raise Refused(Why.BUSY, f"expected fewer than {self._queue} requests at a time; try again later")
         version = self.models.find(name, number)
         signature, described = version.signature(signature)
         log.model, log.signature = name, signature
         inputs = inputs(described)
         check(described, inputs)
-        self._asked += 1
-        self.figures.queue.set(self._asked)
+        call = _Call(inputs, joining.key(described, inputs), asyncio.get_running_loop().create_future())
+        lane = name, version.number, signature
+        self._lanes[lane].waiting.append(call)
+        self._start(lane)
         try:
-            call = _Call(inputs, joining.key(described, inputs), asyncio.get_running_loop().create_future())
-            lane = name, version.number, signature
-            self._lanes[lane].waiting.append(call)
-            self._start(lane)
             answer = await asyncio.wait_for(call.answer, self._seconds)
         except TimeoutError:
             raise Refused(Why.UNAVAILABLE, f"no answer within {self._seconds:g} seconds") from None
-        finally:
-            self._asked -= 1
-            self.figures.queue.set(self._asked)
         if isinstance(answer, Refused):
             raise answer
         return version, signature, answer
@@ -169,18 +180,23 @@ class Figures:
         self.registry = prometheus.CollectorRegistry()
         labels = ["model", "signature", "protocol"]
         self.requests = prometheus.Counter(
-            "requests", "Requests that were answered or refused.", [*labels, "status"], registry=self.registry
+            "recipes_requests", "Requests that were answered or refused.", [*labels, "status"], registry=self.registry
         )
         self.seconds = prometheus.Histogram(
-            "request_seconds",
+            "recipes_request_seconds",
             "From the arrival of a request to its answer.",
             labels,
             registry=self.registry,
             buckets=(0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30, 60),
         )
-        self.queue = prometheus.Gauge("queued_requests", "Requests that wait or are computed.", registry=self.registry)
+        self.queue = prometheus.Gauge(
+            "recipes_queued_requests", "Requests that wait or are computed.", registry=self.registry
+        )
         self.batch_rows = prometheus.Histogram(
-            "batch_rows", "Rows of a batch.", registry=self.registry, buckets=(1, 2, 4, 8, 16, 32, 64, 256, 1000)
+            "recipes_batch_rows",
+            "Rows of a batch.",
+            registry=self.registry,
+            buckets=(1, 2, 4, 8, 16, 32, 64, 256, 1000),
         )
 
     def text(self):

@@ -24,13 +24,17 @@ def key(signature, inputs):
             return None
         settings = [(name, *np.unique(array)) for name, array in inputs.items() if array.ndim == 1]
         return (*shapes.items(), *settings)
+    # Rows of a batch that write something are done when the longest is.
+    limits = [
+        (name, int(np.max(array, initial=0)).bit_length()) for name, array in inputs.items() if name.startswith("max_")
+    ]
     growing = [name for name, spec in signature["inputs"].items() if spec["shape"][1:2] == [None]]
     if len(growing) == 1 and "lengths" in inputs:
         time, *rest = shapes[growing[0]]
         if np.any(inputs["lengths"] > time):
             return None  # padded, it would be taken for right
         shapes[growing[0]] = (time.bit_length(), *rest)  # no more than twice as long as any other
-    return tuple(shapes.items())
+    return (*shapes.items(), *limits)
 
 
 def rows(inputs):

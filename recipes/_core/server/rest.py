@@ -47,16 +47,16 @@ def app(front, most_bytes):
         return Route(pattern, logged, methods=methods)
 
     async def predict(request, log):
-        name, number = _asked(request)
-        body = _parse(await _body(request, most_bytes))
-        by_row = "instances" in body
-        if by_row == ("inputs" in body):
-            raise Refused(Why.INVALID, "expected either `instances` or `inputs`")
-        signature = body.get("signature_name", "")
-        if not isinstance(signature, str):
-            raise Refused(Why.INVALID, "signature_name: expected a text")
-        inputs = functools.partial(rows if by_row else columns, body["instances" if by_row else "inputs"])
-        _, _, answer = await front.predict(name, number, signature, inputs, log)
+        with front.place():
+            body = _parse(await _body(request, most_bytes))
+            by_row = "instances" in body
+            if by_row == ("inputs" in body):
+                raise Refused(Why.INVALID, "expected either `instances` or `inputs`")
+            signature = body.get("signature_name", "")
+            if not isinstance(signature, str):
+                raise Refused(Why.INVALID, "signature_name: expected a text")
+            inputs = functools.partial(rows if by_row else columns, body["instances" if by_row else "inputs"])
+            _, _, answer = await front.predict(*_asked(request), signature, inputs, log)
         return Response(_json(predictions(answer) if by_row else outputs(answer)), media_type="application/json")
 
     async def status(request, log):

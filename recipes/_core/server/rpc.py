@@ -35,10 +35,13 @@ class _Prediction(prediction_service_pb2_grpc.PredictionServiceServicer):
 
     async def Predict(self, request, context):
         async def answer(log):
-            name, number = _asked(request.model_spec)
-            version, signature, outputs = await self._front.predict(
-                name, number, request.model_spec.signature_name, lambda _: self._inputs(request), log
-            )
+            with self._front.place():
+                version, signature, outputs = await self._front.predict(
+                    *_asked(request.model_spec),
+                    request.model_spec.signature_name,
+                    lambda _: self._inputs(request),
+                    log,
+                )
             wanted = list(request.output_filter) or list(outputs)
             if not outputs.keys() >= set(wanted):
                 raise Refused(Why.INVALID, f"output_filter: expected some of {', '.join(outputs)}")

@@ -14,7 +14,7 @@ from tests.recipes.server.small import in_loop, request, write
 
 
 async def predict(front, inputs, name="small", number=None, signature=""):
-    with Logged(front, "test", "") as log:
+    with Logged(front, "test", "") as log, front.place():
         return await front.predict(name, number, signature, lambda _: inputs, log)
 
 
@@ -78,6 +78,9 @@ def test_what_can_be_joined():
     assert joining.key(signature, inputs) is None
     fixed = signature | {"outputs": {"x": spec}}
     assert joining.key(fixed, inputs) == joining.key(fixed, inputs | {"beam": np.array([9], np.int32)})
+    for limit, is_joined in ((8, False), (7, True), (5, True), (3, False)):
+        more = {name: inputs | {"max_length": np.array([n], np.int32)} for name, n in (("a", 7), ("b", limit))}
+        assert (joining.key(fixed, more["a"]) == joining.key(fixed, more["b"])) == is_joined
     numbers = {"inputs": {"a": number, "x": spec}, "outputs": {"y": {"dtype": "float32", "shape": [None, None]}}}
     one = {"a": np.array([4, 4], np.int32), "x": np.zeros((2, 3), np.float32)}
     same, other = ({"a": np.array([a], np.int32), "x": np.zeros((1, 3), np.float32)} for a in (4, 5))

@@ -156,11 +156,11 @@ def test_figures_are_of_models_that_exist(make_front):
 
     text = in_loop(calls())
     labels = 'protocol="REST",signature="serving_default"'
-    assert f'requests_total{{model="small",{labels},status="200"}} 1.0' in text
-    assert f'requests_total{{model="small",{labels},status="400"}} 1.0' in text
-    assert f'request_seconds_count{{model="other",{labels}}} 1.0' in text
-    assert "queued_requests 0.0" in text
-    assert "batch_rows_sum 3.0" in text
+    assert f'recipes_requests_total{{model="small",{labels},status="200"}} 1.0' in text
+    assert f'recipes_requests_total{{model="small",{labels},status="400"}} 1.0' in text
+    assert f'recipes_request_seconds_count{{model="other",{labels}}} 1.0' in text
+    assert "recipes_queued_requests 0.0" in text
+    assert "recipes_batch_rows_sum 3.0" in text
     assert "nobody" not in text
 
 
