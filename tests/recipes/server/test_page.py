@@ -217,7 +217,7 @@ class Chromium:
         self.call("Emulation.setDeviceMetricsOverride", **size)
 
 
-def until(condition, seconds=30):
+def until(condition, seconds=10):
     end = time.monotonic() + seconds
     while not (value := condition()):
         assert time.monotonic() < end, "it did not happen"
