@@ -318,6 +318,7 @@ def test_what_the_server_refuses_is_told(site, open_page):
     page.wait(".error")
     refusal = post(site, "speller", "serving_default", {"word": ["abe"], "beam": [9]})
     assert page.texts(".error") == [refusal["error"]]
+    assert page.texts(".result") == [""]
     assert "beam: expected 1 to 8" in refusal["error"]
     page.type("#input-beam", "1")
     page.press_enter()
@@ -339,7 +340,7 @@ def test_words_are_tagged_and_what_a_card_says_is_only_text(site, open_page):
     assert page.evaluate("document.querySelectorAll('main img, main b').length") == 0
 
 
-def test_text_streams_and_ends_or_is_stopped(open_page):
+def test_text_streams_and_ends_or_is_stopped(site, open_page):
     page = open_page("writer")
     watch = """
         window.grown = [];
@@ -379,6 +380,15 @@ def test_text_streams_and_ends_or_is_stopped(open_page):
     time.sleep(0.2)
     assert page.texts(".stream")[0] == stopped
     assert page.texts(".error") == page.texts(".end") == []
+
+    page.click("[value=prefill]")
+    page.type("#input-prompt", "!")
+    page.click("button[type=submit]")
+    page.wait(".result pre", 2)
+    assert page.texts(".error") == []
+    answer = post(site, "writer", "prefill", {"prompt": ["!"]})
+    written = page.evaluate("[...document.querySelectorAll('.result pre')].map(each => JSON.parse(each.textContent))")
+    assert written == [row for (row,) in answer.values()]
 
 
 @pytest.mark.parametrize("name", ["vanilla_lstm_mnist", "speller", "tagger", "writer"])
