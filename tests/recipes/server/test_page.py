@@ -1,0 +1,407 @@
+"""The server's page in headless Chromium, which is driven over its DevTools protocol."""
+
+import asyncio
+import contextlib
+import itertools
+import json
+import shutil
+import subprocess
+import threading
+import time
+import urllib.error
+import urllib.request
+
+import numpy as np
+import pytest
+import tensorflow as tf
+import uvicorn
+from websockets.sync import client
+
+from recipes._core import artifact
+from recipes._core.server import front, models, replica, rest
+from recipes._core.signatures import by_name, expect
+
+pytestmark = pytest.mark.slow
+
+HOSTILE = "<img src=x onerror=alert(1)>"
+LETTERS = "abcdefgh"
+TAGS = ["NOUN", "VERB", "PUNCT"]
+
+
+def spec(name, dtype=tf.string, shape=(None,)):
+    return tf.TensorSpec(shape, dtype, name=name)
+
+
+def speller():
+    """A word in; its letters in capitals, with others that score less, and attention on the letter of each."""
+
+    def search(inputs):
+        best = tf.strings.upper(inputs["word"])
+        answers = tf.stack([best, tf.strings.lower(inputs["word"])], axis=1)
+        fine = expect((inputs["beam"] > 0) & (inputs["beam"] < 9), "beam: expected 1 to 8")
+        with tf.control_dependencies([fine]):
+            return {"letters": answers, "probabilities": tf.tile([[0.75, 0.25]], [tf.shape(best)[0], 1])}
+
+    def greedy(inputs):
+        letters = tf.strings.unicode_split(inputs["word"], "UTF-8").to_tensor()
+        spelt = tf.strings.reduce_join(tf.strings.upper(letters), axis=1, separator=" ")
+        count = tf.shape(letters)[1]
+        return {"letters": spelt, "attention": tf.eye(count + 1, count, batch_shape=tf.shape(letters)[:1])}
+
+    return {
+        "serving_default": by_name(search, [spec("word"), spec("beam", tf.int32)]),
+        "greedy": by_name(greedy, [spec("word")]),
+    }
+
+
+def tagger():
+    """Words, each tagged by its length."""
+
+    def tags(inputs):
+        words = tf.strings.split(inputs["sentence"]).to_tensor()
+        tag = tf.strings.length(words) % len(TAGS)
+        return {"word": words, "tag": tf.gather(tf.constant(TAGS), tag), "probabilities": tf.one_hot(tag, len(TAGS))}
+
+    return {"serving_default": by_name(tags, [spec("sentence")])}
+
+
+def writer():
+    """Writes LETTERS and ends; after a prompt with "!" it goes on and on. The state counts what it has written."""
+
+    def answer(state):
+        written = tf.cast(state[:, 0], tf.int32)
+        token = tf.where(written == len(LETTERS), 1, 2 + written % len(LETTERS))
+        return {"logits": 100 * tf.one_hot(token, 2 + len(LETTERS)), "h": state}
+
+    def prefill(inputs):
+        endless = tf.strings.regex_full_match(inputs["prompt"], ".*!")
+        return answer(tf.where(endless, 1e5 * len(LETTERS), 0.0)[:, None])
+
+    def step(inputs):
+        return answer(inputs["h"] + 1)
+
+    return {
+        "serving_default": by_name(lambda inputs: {"text": inputs["prompt"]}, [spec("prompt")]),
+        "prefill": by_name(prefill, [spec("prompt")]),
+        "step": by_name(step, [spec("token", tf.int32), spec("h", tf.float32, (None, 1))]),
+    }
+
+
+@pytest.fixture(scope="module")
+def site(trained, tmp_path_factory):
+    """The URL of a server, without Ray, of a trained model and of hand-made ones."""
+    folder = tmp_path_factory.mktemp("page")
+    shutil.copytree(trained / "saved_models/vanilla_lstm_mnist", folder / "vanilla_lstm_mnist")
+    cards = {
+        "speller": (speller(), {"serving_default": {"word": ["abe"], "beam": [2]}, "greedy": {"word": ["abe"]}}, []),
+        "tagger": (tagger(), {"serving_default": {"sentence": ["dogs sleep now"]}}, TAGS),
+        "writer": (writer(), {"prefill": {"prompt": ["Once\n"]}}, ["\N{REPLACEMENT CHARACTER}", "", *LETTERS]),
+    }
+    for name, (functions, requests, labels) in cards.items():
+        artifact.write(folder / name / "1", functions)
+        card = {
+            "recipe": HOSTILE,
+            "metrics": {"test_accuracy": 0.5},
+            "published": {HOSTILE: 0.9},
+            "sample": {signature: {"request": request} for signature, request in requests.items()},
+            "labels": labels,
+        }
+        (folder / name / "1/card.json").write_text(json.dumps(card))
+    served, answering = models.Models(folder), replica.Replica(folder)
+
+    async def answer(*request):
+        return await asyncio.to_thread(answering.answer, *request)
+
+    for name, number in served.changes():
+        served.switch(name, number)
+    app = rest.app(front.Front(served, answer), 2**20)
+    server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="error", access_log=False))
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    while not server.started:
+        assert thread.is_alive()
+        time.sleep(0.01)
+    yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
+    server.should_exit = True
+    thread.join()
+
+
+class Chromium:
+    """A page of a browser, and the events that its protocol told of."""
+
+    FLAGS = (
+        *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-extensions"),
+        *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
+        *("--disable-dev-shm-usage", "--remote-debugging-port=0"),
+    )
+
+    def __init__(self, socket):
+        self._socket, self._numbers, self.events = socket, itertools.count(), []
+        for domain in ("Page", "Runtime", "Log", "Network"):
+            self.call(domain + ".enable")
+
+    @classmethod
+    @contextlib.contextmanager
+    def started(cls, folder):
+        program = shutil.which("chromium")
+        assert program, "expected Debian's package chromium"
+        command = [program, *cls.FLAGS, f"--user-data-dir={folder}", "about:blank"]
+        with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+            try:
+                port = folder / "DevToolsActivePort"
+                until(lambda: port.exists() and port.read_text().count("\n"))
+                with urllib.request.urlopen(f"http://127.0.0.1:{port.read_text().split()[0]}/json") as response:
+                    (page,) = (target for target in json.load(response) if target["type"] == "page")
+                with client.connect(page["webSocketDebuggerUrl"], max_size=None) as socket:
+                    yield cls(socket)
+            finally:
+                process.terminate()
+
+    def call(self, method, **parameters):
+        number = next(self._numbers)
+        self._socket.send(json.dumps({"id": number, "method": method, "params": parameters}))
+        while True:
+            message = json.loads(self._socket.recv(timeout=60))
+            if message.get("id") == number:
+                assert "error" not in message, message
+                return message["result"]
+            self.events.append(message)
+
+    def evaluate(self, expression):
+        answer = self.call("Runtime.evaluate", expression=expression, returnByValue=True, awaitPromise=True)
+        assert "exceptionDetails" not in answer, answer
+        return answer["result"].get("value")
+
+    def texts(self, selector):
+        """Of all elements, as a person sees them."""
+        return self.evaluate(f"[...document.querySelectorAll({json.dumps(selector)})].map(each => each.innerText)")
+
+    def wait(self, selector, count=1):
+        until(lambda: len(self.texts(selector)) >= count)
+
+    def wait_until_ready(self):
+        until(lambda: self.evaluate("!document.querySelector('button[type=submit]').disabled"))
+
+    def box(self, selector):
+        """Where an element is, once it is in sight."""
+        show = (
+            f"const found = document.querySelector({json.dumps(selector)}); found.scrollIntoView({{block: 'center'}})"
+        )
+        return self.evaluate(f"(() => {{ {show}; return found.getBoundingClientRect().toJSON(); }})()")
+
+    def click(self, selector):
+        box = self.box(selector)
+        self.drag([(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)])
+
+    def drag(self, places):
+        (x, y), (last_x, last_y) = places[0], places[-1]
+        button = {"button": "left", "clickCount": 1}
+        self.call("Input.dispatchMouseEvent", type="mousePressed", x=x, y=y, **button)
+        for to_x, to_y in places[1:]:
+            self.call("Input.dispatchMouseEvent", type="mouseMoved", x=to_x, y=to_y, buttons=1)
+        self.call("Input.dispatchMouseEvent", type="mouseReleased", x=last_x, y=last_y, **button)
+
+    def type(self, selector, text):
+        """Instead of what is in a field."""
+        self.evaluate(f"(field => (field.focus(), field.select()))(document.querySelector({json.dumps(selector)}))")
+        for letter in text:
+            self.call("Input.dispatchKeyEvent", type="keyDown", key=letter, text=letter)
+            self.call("Input.dispatchKeyEvent", type="keyUp", key=letter)
+
+    def press_enter(self):
+        for kind, text in (("keyDown", {"text": "\r"}), ("keyUp", {})):
+            self.call("Input.dispatchKeyEvent", type=kind, key="Enter", windowsVirtualKeyCode=13, **text)
+
+    def resize(self, width):
+        size = {"width": width, "height": 800, "deviceScaleFactor": 1, "mobile": width < 500}
+        self.call("Emulation.setDeviceMetricsOverride", **size)
+
+
+def until(condition, seconds=10):
+    end = time.monotonic() + seconds
+    while not (value := condition()):
+        assert time.monotonic() < end, "it did not happen"
+        time.sleep(0.02)
+    return value
+
+
+@pytest.fixture(scope="module")
+def chromium(tmp_path_factory):
+    with Chromium.started(tmp_path_factory.mktemp("chromium")) as chromium:
+        yield chromium
+
+
+@pytest.fixture
+def open_page(site, chromium):
+    """A function that shows the page of a model; in the end, nothing went wrong that nobody sees."""
+
+    def open_page(name, width=1280):
+        chromium.resize(width)
+        chromium.call("Page.navigate", url="about:blank")
+        chromium.events.clear()
+        chromium.call("Page.navigate", url=f"{site}/#{name}")
+        until(lambda: chromium.texts("h2") == [name])
+        return chromium
+
+    yield open_page
+    chromium.evaluate("1")  # the events until now
+    told = {method: [] for method in ("Runtime.exceptionThrown", "Runtime.consoleAPICalled", "Log.entryAdded")}
+    for event in chromium.events:
+        told.get(event["method"], []).append(event["params"])
+    refused = [entry for entry in told.pop("Log.entryAdded") if "status of 400" not in entry["entry"]["text"]]
+    assert not refused
+    assert not any(told.values())
+    asked = [e["params"]["request"]["url"] for e in chromium.events if e["method"] == "Network.requestWillBeSent"]
+    assert len(asked) > 3
+    assert all(url.startswith((site + "/", "data:")) for url in asked)
+
+
+def post(site, name, signature, inputs):
+    body = json.dumps({"signature_name": signature, "inputs": inputs}).encode()
+    try:
+        with urllib.request.urlopen(f"{site}/v1/models/{name}:predict", body) as response:
+            return json.load(response)["outputs"]
+    except urllib.error.HTTPError as error:
+        with error:
+            return json.load(error)
+
+
+def test_a_picture_is_classified_as_the_api_says_and_so_is_one_that_is_drawn(site, open_page):
+    page = open_page("vanilla_lstm_mnist")
+    seen = "[...document.querySelectorAll('.bars li')].map(each => each.textContent)"
+
+    def said():
+        rows = json.loads(page.evaluate("document.querySelector('#input-rows').value"))
+        answer = post(site, "vanilla_lstm_mnist", "serving_default", {"rows": [rows], "lengths": [28]})
+        assert page.texts(".answer") == answer["label"]
+        assert page.evaluate(seen) == [f"{i}{100 * p:.1f} %" for i, p in enumerate(answer["probabilities"][0])]
+        return np.array(rows)
+
+    page.click("button[type=submit]")
+    page.wait(".bars li", 10)
+    before = said()
+    old = page.evaluate(seen)
+    box = page.box(".pad")
+    middle = box["x"] + box["width"] / 2
+    page.drag([(middle, box["y"] + share * box["height"]) for share in np.linspace(0.2, 0.8, 9)])
+    until(lambda: page.evaluate(seen) != old)
+    drawn = said()
+    assert (before != drawn).any()
+    assert drawn[8:20, 13:15].min() > 100
+    assert drawn[:, :10].max() == drawn[:, 18:].max() == 0
+
+
+def test_attention_is_a_map_with_a_cell_for_each_letter_and_piece(site, open_page):
+    page = open_page("speller")
+    page.type("#input-word", "hello")
+    page.press_enter()
+    page.wait(".heat tbody td")
+    answer = post(site, "speller", "serving_default", {"word": ["hello"], "beam": [2]})
+    shares = [f"{probability:.4g}" for probability in answer["probabilities"][0]]
+    assert page.texts(".figures td") == list(itertools.chain(*zip(answer["letters"][0], shares, strict=True)))
+    assert page.texts(".heat thead th") == list("hello")
+    assert page.texts(".heat tbody th") == [*"HELLO", "end"]
+    titles = page.evaluate("[...document.querySelectorAll('.heat tbody td')].map(each => each.title)")
+    assert len(titles) == len("hello") * len("HELLO.")
+    assert titles[0] == "H looks at h: 100.0 %"
+    assert titles[1] == "H looks at e: 0.0 %"
+    page.click("details:last-child summary")
+    until(lambda: page.texts(".curl")[0].startswith("curl"))
+    command = ["bash", "-c", page.texts(".curl")[0]]
+    assert json.loads(subprocess.run(command, capture_output=True, check=True).stdout) == {"outputs": answer}
+
+
+def test_what_the_server_refuses_is_told(site, open_page):
+    page = open_page("speller")
+    page.type("#input-beam", "9")
+    page.press_enter()
+    page.wait(".error")
+    refusal = post(site, "speller", "serving_default", {"word": ["abe"], "beam": [9]})
+    assert page.texts(".error") == [refusal["error"]]
+    assert page.texts(".result") == [""]
+    assert "beam: expected 1 to 8" in refusal["error"]
+    page.type("#input-beam", "1")
+    page.press_enter()
+    page.wait(".heat")
+    assert page.texts(".error") == []
+
+
+def test_words_are_tagged_and_what_a_card_says_is_only_text(site, open_page):
+    page = open_page("tagger")
+    page.type("#input-sentence", "<b>it</b> is 1 & '2'")
+    page.click("button[type=submit]")
+    page.wait("ruby", 5)
+    answer = post(site, "tagger", "serving_default", {"sentence": ["<b>it</b> is 1 & '2'"]})
+    ours = page.evaluate("[...document.querySelectorAll('ruby')].map(each => [each.firstChild.data, each.title])")
+    assert ours == [[w, f"{tag} 100.0 %"] for w, tag in zip(answer["word"][0], answer["tag"][0], strict=True)]
+    legend = {text.split()[0]: int(text.split()[1]) for text in page.texts(".legend li")}
+    assert legend == {tag: answer["tag"][0].count(tag) for tag in set(answer["tag"][0])}
+    assert HOSTILE in page.texts("main")[0]
+    assert page.evaluate("document.querySelectorAll('main img, main b').length") == 0
+
+
+def test_text_streams_and_ends_or_is_stopped(site, open_page):
+    page = open_page("writer")
+    watch = """
+        window.grown = [];
+        new MutationObserver(() => {
+          const text = document.querySelector('.stream')?.childNodes[1].data;
+          if (text && text !== grown.at(-1)) grown.push(text);
+        }).observe(document.querySelector('.result'), { characterData: true, childList: true, subtree: true });
+    """
+    page.evaluate(watch)
+    page.click("button[type=submit]")
+    page.wait(".stream .end")
+    assert page.evaluate("grown") == [LETTERS[:count] for count in range(1, len(LETTERS) + 1)]
+    assert page.texts(".stream")[0].startswith(f"Once\n{LETTERS}")
+    page.wait_until_ready()
+    assert "8 tokens," in page.texts("[role=status]")[0]
+
+    def written(temperature, seed):
+        page.type("#input-prompt", "!")
+        for name, value in {"max_new_tokens": 20, "temperature": temperature, "seed": seed}.items():
+            page.type(f"#input-{name}", str(value))
+        page.press_enter()
+        page.wait_until_ready()
+        return page.texts(".stream")[0]
+
+    assert written(0.7, 0) == "!" + (LETTERS * 3)[:20]
+    hot = written(1000, 1)
+    assert hot != written(1000, 2)
+    assert hot == written(1000, 1)
+
+    page.type("#input-temperature", "0.7")
+    page.type("#input-max_new_tokens", "100000")
+    page.press_enter()
+    until(lambda: len(page.texts(".stream")[0]) > 30)
+    page.click(".actions button:not([type=submit])")
+    page.wait_until_ready()
+    stopped = page.texts(".stream")[0]
+    time.sleep(0.2)
+    assert page.texts(".stream")[0] == stopped
+    assert page.texts(".error") == page.texts(".end") == []
+
+    page.click("[value=prefill]")
+    page.type("#input-prompt", "!")
+    page.click("button[type=submit]")
+    page.wait(".result pre", 2)
+    assert page.texts(".error") == []
+    answer = post(site, "writer", "prefill", {"prompt": ["!"]})
+    written = page.evaluate("[...document.querySelectorAll('.result pre')].map(each => JSON.parse(each.textContent))")
+    assert written == [row for (row,) in answer.values()]
+
+
+@pytest.mark.parametrize("name", ["vanilla_lstm_mnist", "speller", "tagger", "writer"])
+def test_a_phone_needs_no_scrolling_to_the_side(open_page, name):
+    page = open_page(name, width=390)
+    page.click("button[type=submit]")
+    page.wait(".result > *")
+    page.evaluate("document.querySelectorAll('details').forEach(each => each.open = true)")
+    assert page.evaluate("document.documentElement.scrollWidth") == 390
+    unnamed = "[...document.querySelectorAll('input, textarea')].filter(each => !each.labels[0]?.textContent).length"
+    assert page.evaluate(unnamed) == 0
+    page.click(".back")
+    until(lambda: page.evaluate("!document.querySelector('main').checkVisibility()"))
+    assert page.texts("nav a") == ["speller", "tagger", "vanilla_lstm_mnist", "writer"]
+    page.click("nav li:nth-child(2) a")
+    until(lambda: page.texts("h2") == ["tagger"])
