@@ -120,4 +120,4 @@ def _words(error):
     ours = re.search(r"assertion failed: \[(.*?)\]\s*(?:\n|\[\[|\[Op:|$)", text, re.DOTALL)
     if not ours:
         ours = re.search(r"^(.*\S)\s*\n?\s*\[\[\{\{", text, re.MULTILINE) or re.search(r"^(.*\S)", text)
-    return ours[1][:1000]
+    return ours[1].replace("] [", " ")[:1000]  # a check that tells several things
