@@ -96,7 +96,7 @@ class Run:
                 raise RecipeError(f"Expected {name} to start, but {answer['error']}.")
             found |= answer
         return {
-            "machine": _processor(),
+            "machine": processor(),
             "threads": self.options.threads,
             "dtype": self.options.dtype,
             "rounds": self.options.rounds,
@@ -234,18 +234,30 @@ def add_arguments(command):
         default="float32",
         help="in halves: ours and Keras' with weights of float32, torch's and Flax's without; ONNX Runtime has none",
     )
-    command.add_argument("--rounds", type=_positive, default=9, help="timed runs of each subject, at least 2")
-    command.add_argument("--threads", type=_positive, default=_cores(), help="of each process; default: all cores")
+    command.add_argument("--rounds", type=_positive, help="timed runs of each subject; default: 9, with --serve 3")
+    command.add_argument("--threads", type=_positive, default=cores(), help="of each process; default: all cores")
     command.add_argument("--device", choices=["auto", "cpu"], default="auto", help="auto: a GPU if there is one")
     command.add_argument("--no-memory", dest="memory", action="store_false", help="leave the peak memory out")
     command.add_argument(
         "--growth", action="store_true", help="double time, batch and units of 32,50,128,128 one at a time instead"
     )
     command.add_argument("--json", type=pathlib.Path, metavar="FILE", help="write all figures there, too")
+    serve = command.add_argument_group("a server, instead of cells")
+    serve.add_argument("--serve", metavar="RECIPE", help="measure the server of its exported model")
+    serve.add_argument("--saved-models", type=pathlib.Path, default=pathlib.Path("saved_models"), help="of all exports")
+    serve.add_argument("--seconds", type=_seconds, default=5.0, help="of each timed run; default: 5")
+    serve.add_argument("--kserve", metavar="PYTHON", help="of an environment with kserve: measure its server, too")
 
 
 def bench(options):
     """Measures and prints; see the module."""
+    if options.json and not options.json.resolve().parent.is_dir():
+        raise RecipeError(f"Expected --json in a folder that exists, received {options.json}.")
+    options.rounds = options.rounds or (3 if options.serve else 9)
+    if options.serve:
+        from recipes._core.server import bench as server  # which needs this module
+
+        return server.measure(options)
     cells = [path.stem for path in sorted(CATALOG.glob("*.py")) if not path.stem.startswith("_")]
     chosen = [c for c in cells if any(fnmatch.fnmatch(c, pattern) for pattern in options.patterns)]
     for pattern in options.patterns:
@@ -253,8 +265,6 @@ def bench(options):
             raise RecipeError(f"Expected patterns of cells, received {pattern!r}. There are: {', '.join(cells)}.")
     if options.rounds < 2:
         raise RecipeError(f"Expected --rounds of at least 2, received {options.rounds}.")
-    if options.json and not options.json.resolve().parent.is_dir():
-        raise RecipeError(f"Expected --json in a folder that exists, received {options.json}.")
     with Run(options) as run:
         facts = run.facts()
         print("\n".join(f"{key:<18} {value}" for key, value in facts.items()))
@@ -348,15 +358,22 @@ def _positive(text):
     return int(text)
 
 
+def _seconds(text):
+    with contextlib.suppress(ValueError):
+        if 0 < float(text) < float("inf"):
+            return float(text)
+    raise argparse.ArgumentTypeError(f"expected a positive number, received {text!r}")
+
+
 def _default_sizes():
     return " ".join(",".join(map(str, size)) for size in SIZES)
 
 
-def _cores():
+def cores():
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
 
 
-def _processor():
+def processor():
     with contextlib.suppress(OSError):
         for line in pathlib.Path("/proc/cpuinfo").read_text().splitlines():
             if line.startswith("model name"):

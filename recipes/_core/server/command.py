@@ -17,6 +17,7 @@ os.environ |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)
 
 import ray
 import uvicorn
+import uvloop
 from ray import serve
 
 from recipes._core.errors import RecipeError
@@ -37,7 +38,7 @@ def run(arguments):
     for port, option in ((arguments.port, "--port"), (arguments.grpc_port, "--grpc-port")):
         _expect_free(arguments.host, port, option)  # before all the work
     with _replicas(folder, arguments.names, arguments.replicas) as sockets:
-        asyncio.run(_serve(arguments, folder, sockets))
+        uvloop.run(_serve(arguments, folder, sockets))
 
 
 def _expect_free(host, port, option):

@@ -1,13 +1,13 @@
 """Calls from the front to the replicas, over a Unix socket of each: a call through Ray Serve takes milliseconds."""
 
 import asyncio
-import contextlib
 import itertools
 import multiprocessing.connection
 import os
 import pathlib
 import pickle
 import threading
+import time
 
 
 class Lost(Exception):
@@ -58,8 +58,9 @@ class Link:
     def __init__(self, path):
         self._connection = multiprocessing.connection.Client(str(path), "AF_UNIX")
         self._loop, self._numbers, self._calls = asyncio.get_running_loop(), itertools.count(), {}
-        self.is_open = True
-        threading.Thread(target=self._receive, daemon=True).start()
+        self._received, self.is_open = bytearray(), True
+        # Not a thread: it would wait for the interpreter's lock, which the loop holds when there is most to do.
+        self._loop.add_reader(self._connection.fileno(), self._receive)
 
     @property
     def load(self):
@@ -84,21 +85,29 @@ class Link:
         return value
 
     def _receive(self):
-        with contextlib.suppress(RuntimeError):  # the loop is closed
-            try:
-                while True:
-                    number, value = pickle.loads(self._connection.recv_bytes())
-                    self._loop.call_soon_threadsafe(self._settle, number, value)
-            except (EOFError, OSError):
-                self._loop.call_soon_threadsafe(self._close)
-
-    def _settle(self, number, value):
-        future = self._calls.get(number)
-        if future and not future.done():
-            future.set_result(value)
+        try:
+            part = os.read(self._connection.fileno(), 2**20)
+        except OSError:
+            part = b""
+        if not part:
+            return self._close()
+        self._received += part
+        while len(self._received) >= 4:  # as `multiprocessing.connection` sends them
+            size, start = int.from_bytes(self._received[:4], "big", signed=True), 4
+            if size == -1:
+                size, start = int.from_bytes(self._received[4:12], "big"), 12
+            if len(self._received) < start + size:
+                return
+            number, value = pickle.loads(self._received[start : start + size])
+            del self._received[: start + size]
+            future = self._calls.get(number)
+            if future and not future.done():
+                future.set_result(value)
 
     def _close(self):
         self.is_open = False
+        self._loop.remove_reader(self._connection.fileno())
+        self._connection.close()
         for future in self._calls.values():
             if not future.done():
                 future.set_exception(Lost())
@@ -108,10 +117,14 @@ class Links:
     """The replicas that listen in a folder, those that come later included."""
 
     def __init__(self, folder):
-        self._folder, self._links = pathlib.Path(folder), {}
+        self._folder, self._links, self._looked = pathlib.Path(folder), {}, 0
 
     def all(self):
-        """The links that are open."""
+        """The links that are open; those that come are seen within a second."""
+        are_open = all(link.is_open for link in self._links.values())
+        if self._links and are_open and time.monotonic() - self._looked < 1:
+            return list(self._links.values())
+        self._looked = time.monotonic()
         for path in self._folder.glob("[0-9]*"):
             if path not in self._links:
                 try:

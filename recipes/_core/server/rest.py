@@ -19,7 +19,7 @@ from tensorflow_serving.apis import get_model_metadata_pb2
 from recipes._core.server.front import Logged
 from recipes._core.server.refusal import Refused, Why
 
-_TYPES = {"i": (int,), "u": (int,), "f": (int, float), "b": (bool,), "O": (str, dict)}  # of Python, by kind of NumPy
+_TYPES = {"i": {int}, "u": {int}, "f": {int, float}, "b": {bool}, "O": {str, dict}}  # of Python, by kind of NumPy
 _WORDS = {"i": "whole numbers", "u": "whole numbers", "f": "numbers", "b": "true or false", "O": "texts"}
 
 
@@ -181,13 +181,13 @@ def array(value, dtype, name):
     """
     dtype = np.dtype(object if dtype == "string" else dtype)
     shape, flat = [], [value]
-    while flat and all(type(part) is list for part in flat):
-        sizes = {len(part) for part in flat}
+    while flat and set(map(type, flat)) == {list}:
+        sizes = set(map(len, flat))
         if len(sizes) > 1:
             raise Refused(Why.INVALID, f"{name}: expected lists of one length, received {min(sizes)} to {max(sizes)}")
         shape.append(sizes.pop())
         flat = list(itertools.chain.from_iterable(flat))
-    if not all(type(part) in _TYPES[dtype.kind] for part in flat):
+    if not set(map(type, flat)) <= _TYPES[dtype.kind]:
         raise Refused(Why.INVALID, f"{name}: expected {_WORDS[dtype.kind]}, as deep in lists as one another")
     try:
         flat = [_bytes(part) for part in flat] if dtype.kind == "O" else flat
