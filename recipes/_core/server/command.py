@@ -125,7 +125,7 @@ async def _follow(served, replicas, refused):
             continue
         began = time.perf_counter()
         try:
-            calls = [each.call("prepare", name, number) for each in replicas.all()]
+            calls = [each.call("prepare", name, number) for each in await replicas.all()]
             wrong = next(filter(None, await asyncio.gather(*calls)), None)
             if not wrong:
                 served.switch(name, number)

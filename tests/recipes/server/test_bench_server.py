@@ -7,7 +7,7 @@ import pytest
 
 from recipes._core import cli
 from recipes._core.server import bench
-from tests.recipes.server.conftest import request, write
+from tests.recipes.server.small import request, write
 
 
 @pytest.mark.parametrize(
