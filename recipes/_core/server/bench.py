@@ -51,7 +51,8 @@ def measure(options):
     """Measures and prints; see the module."""
     if options.patterns != ["*"]:
         raise RecipeError(f"Expected no cells beside --serve, received {' '.join(options.patterns)}.")
-    missing = [m for m in ("prometheus_client", "ray", "starlette", "uvicorn") if not importlib.util.find_spec(m)]
+    needed = ("prometheus_client", "ray", "starlette", "uvicorn", "uvloop")
+    missing = [module for module in needed if not importlib.util.find_spec(module)]
     if missing:
         raise RecipeError(f"Expected the server's packages, there is no {missing[0]}; {install('serve')}")
     if options.kserve:
