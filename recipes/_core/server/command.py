@@ -57,6 +57,7 @@ def _replicas(folder, names, count):
     print(f"Starting {count} replica{'s' * (count > 1)}, each a process with TensorFlow", flush=True)
     with tempfile.TemporaryDirectory() as sockets:
         ray.init(
+            address="local",  # never that of another server on this machine
             include_dashboard=False,
             _node_ip_address="127.0.0.1",
             num_cpus=count,
