@@ -175,8 +175,11 @@ def serving(model, splits):
 
     @tf.function(input_signature=[tf.TensorSpec((None,), tf.string, name="sentence")])
     def serving_default(sentence):
-        words = tf.strings.split(sentence).to_tensor()
-        inputs = encode(sentence, known)
+        words = tf.strings.split(signatures.checked_rows({"sentence": sentence})["sentence"])
+        some = signatures.expect(words.row_lengths() > 0, "sentence: expected at least one word in each")
+        with tf.control_dependencies([some]):
+            words = words.to_tensor()
+            inputs = encode(tf.identity(sentence), known)
         words, inputs["lengths"] = signatures.checked_lengths(words, inputs["lengths"], names=("sentence", "lengths"))
         logits = model(inputs, training=False)
         is_there = tf.sequence_mask(inputs["lengths"])

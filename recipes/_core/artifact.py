@@ -5,6 +5,7 @@ import os
 import pathlib
 
 import tensorflow as tf
+from google.protobuf import message
 from tensorflow.core.protobuf import saved_model_pb2
 from tensorflow_serving.apis import model_pb2, predict_pb2, prediction_log_pb2
 from tensorflow_serving.config import model_server_config_pb2
@@ -93,8 +94,17 @@ def signatures(path, parameters):
 
 
 def meta_graph(path):
-    """The first graph of the SavedModel in a folder, with its signatures, as TensorFlow's protocol buffer has it."""
-    return saved_model_pb2.SavedModel.FromString((pathlib.Path(path) / "saved_model.pb").read_bytes()).meta_graphs[0]
+    """The first graph of the SavedModel in a folder, with its signatures, as TensorFlow's protocol buffer has it.
+
+    Raises:
+        OSError, ValueError: there is none.
+    """
+    try:
+        return saved_model_pb2.SavedModel.FromString((pathlib.Path(path) / "saved_model.pb").read_bytes()).meta_graphs[
+            0
+        ]
+    except (message.DecodeError, IndexError):
+        raise ValueError(f"Expected a SavedModel, received {path}.") from None
 
 
 def describe(meta):

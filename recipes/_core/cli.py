@@ -176,7 +176,8 @@ def main(argv=None):
         print(f"error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("Stopped. A training that has a checkpoint goes on from it with --resume.", file=sys.stderr)
+        hint = " A training that has a checkpoint goes on from it with --resume." if "train" in argv[:1] else ""
+        print(f"Stopped.{hint}", file=sys.stderr)
         return 130
 
 

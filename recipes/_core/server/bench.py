@@ -148,7 +148,7 @@ def _ours(options, folder):
 
     def ready(written):
         return re.search(
-            r"version (\d+), loaded.*http://\S+:(\d+)\ngRPC: \S+:(\d+)$", written, re.DOTALL | re.MULTILINE
+            r"version (\d+) answers.*http://\S+:(\d+)\ngRPC: \S+:(\d+)$", written, re.DOTALL | re.MULTILINE
         )
 
     command = [sys.executable, "-m", "recipes", "serve", options.serve, "--saved-models", options.saved_models]

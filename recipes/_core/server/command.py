@@ -8,7 +8,6 @@ import signal
 import socket
 import sys
 import tempfile
-import time
 
 # Before Ray is imported: all of its own connections stay on this machine, and none is made without a token.
 os.environ |= {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0", "RAY_USAGE_STATS_ENABLED": "0"}
@@ -35,6 +34,8 @@ def run(arguments):
     if missing or not there:
         wanted = f"exported models of {', '.join(sorted(missing))}" if missing else "exported models"
         raise RecipeError(f"Expected {wanted} in {folder}. To train and export one: python -m recipes train RECIPE")
+    if arguments.port and arguments.port == arguments.grpc_port:
+        raise RecipeError(f"Expected two ports, received {arguments.port} for --port and --grpc-port.")
     for port, option in ((arguments.port, "--port"), (arguments.grpc_port, "--grpc-port")):
         _expect_free(arguments.host, port, option)  # before all the work
     with _replicas(folder, arguments.names, arguments.replicas) as sockets:
@@ -102,9 +103,11 @@ async def _serve(arguments, folder, sockets):
     between = front.Front(
         served, answer, slots=2 * arguments.replicas, queue=arguments.queue, seconds=arguments.timeout
     )
-    await _follow(served, replicas, refused := {})
+    while not await replicas.all():
+        await asyncio.sleep(0.1)
+    await _follow(served, replicas)
     if not list(served):
-        raise RecipeError(f"Expected models that load, received {refused}.")
+        raise RecipeError(f"Expected a model that loads in {folder}, found none.")
     most_bytes = arguments.max_request_mb * 2**20
     async with _rpc(between, arguments, most_bytes) as rpc_port, _rest(between, arguments, most_bytes) as port:
         print(f"REST and a page to try the models: http://{arguments.host}:{port}\ngRPC: {arguments.host}:{rpc_port}")
@@ -112,31 +115,31 @@ async def _serve(arguments, folder, sockets):
         while not stop.is_set():
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(stop.wait(), 1)
-            await _follow(served, replicas, refused)
+            await _follow(served, replicas)
         print("Stopping: new requests are refused, those that came before are answered", flush=True)
-        await between.stop()
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(between.stop(), arguments.timeout)
 
 
-async def _follow(served, replicas, refused):
-    """Lets new versions answer as soon as the replicas have loaded them; keeps in `refused` those that do not load."""
+async def _follow(served, replicas):
+    """Lets new versions answer as soon as the replicas have loaded them, and passes over those that do not load."""
     for name, number in served.changes():
-        path = served.folder / name / str(number)
-        changed = max((file.stat().st_mtime for file in path.glob("*")), default=0)
-        if refused.get(path) == changed:
-            continue
-        began = time.perf_counter()
+        links = await replicas.all()
+        if not links:
+            return  # until there is one
         try:
-            calls = [each.call("prepare", name, number) for each in await replicas.all()]
-            wrong = next(filter(None, await asyncio.gather(*calls)), None)
+            wrong = next(
+                filter(None, await asyncio.gather(*[one.call("prepare", name, number) for one in links])), None
+            )
             if not wrong:
                 served.switch(name, number)
-                print(f"{name}: version {number}, loaded in {time.perf_counter() - began:.1f} s", flush=True)
+                print(f"{name}: version {number} answers", flush=True)
         except link.Lost:
-            continue  # the next time; whoever takes its place loads it
+            return  # the next time: whoever takes its place loads it
         except (OSError, ValueError) as error:
             wrong = f"{type(error).__name__}: {error}"
         if wrong:
-            refused[path] = changed
+            served.refuse(name, number, wrong)
             print(f"{name}: version {number} does not load, and is passed over ({wrong})", file=sys.stderr, flush=True)
 
 

@@ -28,7 +28,7 @@ class Front:
     def __init__(self, models, answer, *, slots=2, queue=256, seconds=60.0):
         self.models = models
         self._answer = answer
-        self._slots, self._queue, self._seconds = slots, queue, seconds
+        self._slots, self.queue, self.seconds = slots, queue, seconds
         self._lanes = collections.defaultdict(_Lane)
         self._asked, self._tasks = 0, set()
         self.is_stopping = False
@@ -43,8 +43,8 @@ class Front:
         """
         if self.is_stopping:
             raise Refused(Why.UNAVAILABLE, "the server is stopping")
-        if self._asked >= self._queue:
-            raise Refused(Why.BUSY, f"expected fewer than {self._queue} requests at a time; try again later")
+        if self._asked >= self.queue:
+            raise Refused(Why.BUSY, f"expected fewer than {self.queue} requests at a time; try again later")
         self._asked += 1
         self.figures.queue.set(self._asked)
         try:
@@ -75,9 +75,13 @@ class Front:
         self._lanes[lane].waiting.append(call)
         self._start(lane)
         try:
-            answer = await asyncio.wait_for(call.answer, self._seconds)
+            answer = await asyncio.wait_for(call.answer, self.seconds)
         except TimeoutError:
-            raise Refused(Why.UNAVAILABLE, f"no answer within {self._seconds:g} seconds") from None
+            raise Refused(Why.UNAVAILABLE, f"no answer within {self.seconds:g} seconds") from None
+        finally:
+            if call in self._lanes[lane].waiting:  # given up
+                self._lanes[lane].waiting.remove(call)
+            self._start(lane)
         if isinstance(answer, Refused):
             raise answer
         return version, signature, answer
@@ -98,6 +102,8 @@ class Front:
         self.figures.batch_rows.observe(sum(joining.rows(call.inputs) for call in batch))
         try:
             answers = await self._answer(*key, [call.inputs for call in batch])
+            if len(answers) != len(batch):
+                raise ValueError(f"{len(answers)} answers to {len(batch)} requests")
         except Refused as refused:
             answers = [refused] * len(batch)
         except Exception as error:  # the callers must hear of it, whatever it is
@@ -109,13 +115,13 @@ class Front:
         self._start(key)
 
     async def stop(self):
-        """Refuses what comes from now on, and returns when all else is answered."""
+        """Refuses what comes from now on, and returns when nobody waits for an answer any more."""
         self.is_stopping = True
-        while self._tasks:
-            await asyncio.wait(self._tasks)
+        while self._asked:
+            await asyncio.sleep(0.01)
 
 
-@dataclasses.dataclass
+@dataclasses.dataclass(eq=False)
 class _Call:
     inputs: dict
     key: tuple | None

@@ -11,12 +11,16 @@ def key(signature, inputs):
     Where the answers have a fixed shape, rows are independent, and sequences with their `lengths` may be padded: zeros
     behind a length are never read. Where they have not, such as a tag for each step, an answer would be padded to the
     longest of the batch; then only requests of one shape and one setting go together, and texts, whose length is not
-    known here, go alone.
+    known here, go alone. So does a request whose inputs are not all one for each row, or of several sequences, whose
+    rows may be those of one another.
 
     Args:
         signature: `inputs` and `outputs`, as `artifact.describe` has them.
         inputs: dict of name to array, checked.
     """
+    growing = [name for name, spec in signature["inputs"].items() if spec["shape"][1:2] == [None]]
+    if len(growing) > 1 or len({len(array) for array in inputs.values()}) > 1:
+        return None
     is_fixed = all(None not in spec["shape"][1:] for spec in signature["outputs"].values())
     shapes = {name: array.shape[1:] for name, array in inputs.items()}
     if not is_fixed:
@@ -28,8 +32,7 @@ def key(signature, inputs):
     limits = [
         (name, int(np.max(array, initial=0)).bit_length()) for name, array in inputs.items() if name.startswith("max_")
     ]
-    growing = [name for name, spec in signature["inputs"].items() if spec["shape"][1:2] == [None]]
-    if len(growing) == 1 and "lengths" in inputs:
+    if growing and "lengths" in inputs:
         time, *rest = shapes[growing[0]]
         if np.any(inputs["lengths"] > time):
             return None  # padded, it would be taken for right

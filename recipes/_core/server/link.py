@@ -114,27 +114,26 @@ class Links:
 
     def __init__(self, folder):
         self._folder, self._links, self._looked = pathlib.Path(folder), {}, 0
+        self._looking = asyncio.Lock()
 
     async def all(self):
         """The links that are open; those that come are seen within a second."""
         links = list(self._links.values())
         if links and all(link.is_open for link in links) and time.monotonic() - self._looked < 1:
             return links
-        self._looked = time.monotonic()
-        for path in [path for path, link in self._links.items() if not link.is_open]:
-            del self._links[path]
-            path.unlink(missing_ok=True)
-            print(f"Process {path.name} is gone; Ray Serve starts another", flush=True)
-        for path in self._folder.glob("[0-9]*"):
-            if path not in self._links:
-                try:
-                    link = await Link.to(path)
-                except OSError:
-                    path.unlink(missing_ok=True)  # its process is dead
-                    continue
-                if self._links.setdefault(path, link) is link:  # otherwise another call was faster
-                    print(f"Process {path.name} computes", flush=True)
-        return list(self._links.values())
+        async with self._looking:
+            self._looked = time.monotonic()
+            for path in [path for path, link in self._links.items() if not link.is_open]:
+                del self._links[path]
+                print(f"Process {path.name} is gone; Ray Serve starts another", flush=True)
+            for path in self._folder.glob("[0-9]*"):
+                if path not in self._links:
+                    try:
+                        self._links[path] = await Link.to(path)
+                        print(f"Process {path.name} computes", flush=True)
+                    except OSError:
+                        path.unlink(missing_ok=True)  # its process is dead
+            return list(self._links.values())
 
     async def call(self, method, *arguments, tries=5):
         """The call, to the replica that has least to do; where it dies, to another, or to the one that takes its place.

@@ -1,5 +1,6 @@
 """What a folder of exports holds, as a server sees it: read from the files, without loading a model."""
 
+import contextlib
 import dataclasses
 import functools
 import json
@@ -58,6 +59,13 @@ def on_disk(folder, names=()):
     return {name: numbers for name, numbers in found.items() if numbers}
 
 
+def stamp(path):
+    """What changes when a version is written anew, or written on; 0 where there is none."""
+    with contextlib.suppress(OSError):  # deleted in this moment
+        return max((file.stat().st_mtime_ns for file in pathlib.Path(path).rglob("*")), default=0)
+    return 0
+
+
 class Models:
     """The models that are served: for each the version that answers where none is asked for, and the others there are.
 
@@ -68,46 +76,70 @@ class Models:
 
     def __init__(self, folder, names=()):
         self.folder, self._names = pathlib.Path(folder), names
-        self._current, self._there = {}, {}
-        self._read = functools.lru_cache(maxsize=100)(
-            lambda name, number: Version.read(self.folder / name / str(number))
-        )
+        self._current, self._there, self._refused = {}, {}, {}
+        self._read = functools.lru_cache(lambda name, number, _: Version.read(self.path(name, number)))
 
     def __iter__(self):
-        return iter(sorted(self._current.items()))
+        return iter((name, number) for name, (number, _) in sorted(self._current.items()))
+
+    def path(self, name, number):
+        return self.folder / name / str(number)
 
     def changes(self):
         """(name, number) of each version that is the newest of its model, and not yet the one that answers."""
-        self._there = on_disk(self.folder, self._names)
-        for name in self._current.keys() - self._there.keys():
+        there = on_disk(self.folder, self._names)
+        self._there = {
+            name: {number: stamp(self.path(name, number)) for number in numbers} for name, numbers in there.items()
+        }
+        for name in self._current.keys() - there.keys():
             del self._current[name]
-        newest = {name: numbers[-1] for name, numbers in self._there.items()}
-        return [(name, number) for name, number in newest.items() if self._current.get(name) != number]
+        newest = {name: max(numbers.items()) for name, numbers in self._there.items()}
+        return [
+            (name, new[0])
+            for name, new in newest.items()
+            if self._current.get(name) != new and self._refused.get((name, *new)) is None
+        ]
 
     def switch(self, name, number):
         """Lets a version answer from now on."""
-        self._read(name, number)
-        self._current[name] = number
+        found = self._there[name][number]
+        self._read(name, number, found)
+        self._current[name] = number, found
+
+    def refuse(self, name, number, why):
+        """Passes over a version as long as its file stays as it is."""
+        self._refused[name, number, self._there[name][number]] = why
+
+    def states(self, name, number=None):
+        """(number, state in TensorFlow Serving's words, what is wrong) of a model's versions, the newest first."""
+        numbers = self.numbers(name)
+        if number is not None:
+            numbers = [self.find(name, number).number]
+        states = []
+        for each in reversed(numbers):
+            wrong = self._refused.get((name, each, self._there[name][each]), "")
+            is_new = each > self._current[name][0]
+            states.append((each, "END" if wrong else "LOADING" if is_new else "AVAILABLE", wrong))
+        return states
 
     def numbers(self, name):
         """The version numbers of a model, ascending, as `changes` saw them last."""
         if name not in self._current:
             raise Refused(Why.NOT_FOUND, f"model: expected one of {_list(self._current)}, received {name[:100]!r}")
-        return self._there[name]
+        return sorted(self._there[name])
 
     def find(self, name, number=None):
         """The `Version` of a model: that one, or the one that answers."""
         numbers = self.numbers(name)
         if number is None:
-            number = self._current[name]
-        elif number not in numbers:
+            return self._read(name, *self._current[name])
+        if number not in numbers:
             raise Refused(Why.NOT_FOUND, f"version of {name}: expected one of {numbers}, received {number}")
         try:
-            return self._read(name, number)
+            return self._read(name, number, self._there[name][number])
         except (OSError, ValueError) as error:
-            raise Refused(
-                Why.NOT_FOUND, f"version {number} of {name} cannot be read ({type(error).__name__})"
-            ) from error
+            what = type(error).__name__
+            raise Refused(Why.NOT_FOUND, f"version {number} of {name} cannot be read ({what})") from error
 
 
 def _list(names):

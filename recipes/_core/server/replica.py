@@ -16,7 +16,7 @@ from recipes._core import artifact
 from recipes._core.server import joining, link, models
 from recipes._core.server.refusal import Refused, Why
 
-_LOADED = 2  # versions of a model at a time: the newest and the one before, or one that somebody asked for
+_LOADED = 2  # versions of a model at a time: the newest, and the other one that was asked last
 
 
 class Replica:
@@ -32,7 +32,7 @@ class Replica:
     def __init__(self, folder, names=(), sockets=None, threads=8):
         self._folder = pathlib.Path(folder)
         self._loaded = collections.defaultdict(collections.OrderedDict)
-        self._loading = threading.Lock()
+        self._loading, self._books = threading.Lock(), threading.Lock()
         self._threads = concurrent.futures.ThreadPoolExecutor(threads)
         for name, numbers in models.on_disk(folder, names).items():
             self.prepare(name, numbers[-1])  # the front asks again, and hears what is wrong
@@ -68,8 +68,8 @@ class Replica:
             try:
                 answer = _call(model, signature, joining.join(requests))
                 return joining.split(answer, [joining.rows(request) for request in requests])
-            except tf.errors.InvalidArgumentError:
-                pass  # of one of them; the others are right
+            except tf.errors.OpError:
+                pass  # of one of them, or of all together; each is asked alone
         answers = []
         for request in requests:
             try:
@@ -84,21 +84,40 @@ class Replica:
 
     def _load(self, name, number):
         """The model of a version, warmed up."""
-        there = self._loaded[name]
-        model = there.get(number)
+        path = self._folder / name / str(number)
+        model = self._held(name, number, path)
         if model is None:
-            with self._loading:  # of one at a time; what is loaded goes on answering
-                model = there.get(number) or self._from_disk(name, number)
-                there[number] = model
-                while len(there) > _LOADED:
-                    there.popitem(last=False)
+            with self._loading:  # of one at a time
+                model = self._held(name, number, path)
+                if model is None:
+                    stamp = _stamp(path)
+                    model = tf.saved_model.load(str(path))
+                    _warm_up(model, path / artifact.WARM_UP)
+                    self._hold(name, number, model, stamp)
         return model
 
-    def _from_disk(self, name, number):
-        path = self._folder / name / str(number)
-        model = tf.saved_model.load(str(path))
-        _warm_up(model, path / artifact.WARM_UP)
-        return model
+    def _held(self, name, number, path):
+        """The model, where it is loaded and nothing else was written in its place."""
+        with self._books:
+            model, stamp = self._loaded[name].get(number, (None, None))
+            if model is None or _stamp(path) not in (stamp, None):  # None: deleted, while it is still asked
+                return None
+            self._loaded[name].move_to_end(number)
+            return model
+
+    def _hold(self, name, number, model, stamp):
+        with self._books:
+            there = self._loaded[name]
+            there[number] = model, stamp
+            while len(there) > _LOADED:
+                del there[next(other for other in there if other not in (number, max(there)))]
+
+
+def _stamp(path):
+    try:
+        return (path / "saved_model.pb").stat().st_mtime_ns
+    except OSError:
+        return None
 
 
 def _call(model, signature, inputs):

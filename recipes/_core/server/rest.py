@@ -1,5 +1,6 @@
 """TensorFlow Serving's REST API, https://www.tensorflow.org/tfx/serving/api_rest, and what a browser is shown."""
 
+import asyncio
 import base64
 import binascii
 import functools
@@ -48,7 +49,12 @@ def app(front, most_bytes):
 
     async def predict(request, log):
         with front.place():
-            body = _parse(await _body(request, most_bytes))
+            try:
+                async with asyncio.timeout(front.seconds):
+                    body = await _body(request, most_bytes)
+            except TimeoutError:
+                raise Refused(Why.INVALID, f"expected the whole body within {front.seconds:g} seconds") from None
+            body = _parse(body)
             by_row = "instances" in body
             if by_row == ("inputs" in body):
                 raise Refused(Why.INVALID, "expected either `instances` or `inputs`")
@@ -60,11 +66,14 @@ def app(front, most_bytes):
         return Response(_json(predictions(answer) if by_row else outputs(answer)), media_type="application/json")
 
     async def status(request, log):
-        name, number = _asked(request)
-        numbers = front.models.numbers(name)
-        numbers = numbers[::-1] if number is None else [front.models.find(name, number).number]
-        okay = {"error_code": "OK", "error_message": ""}
-        states = [{"version": str(n), "state": "AVAILABLE", "status": okay} for n in numbers]
+        states = [
+            {
+                "version": str(number),
+                "state": state,
+                "status": {"error_code": "UNKNOWN" if wrong else "OK", "error_message": wrong},
+            }
+            for number, state, wrong in front.models.states(*_asked(request))
+        ]
         return JSONResponse({"model_version_status": states})
 
     async def metadata(request, log):

@@ -23,7 +23,7 @@ def server(front, most_bytes):
         ("grpc.max_send_message_length", -1),
         ("grpc.so_reuseport", 0),  # so that a port that is taken is told
     ]
-    result = grpc.aio.server(options=options)
+    result = grpc.aio.server(options=options, maximum_concurrent_rpcs=front.queue + 64)  # and some that ask for status
     prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server(_Prediction(front, most_bytes), result)
     model_service_pb2_grpc.add_ModelServiceServicer_to_server(_Models(front), result)
     return result
@@ -39,15 +39,12 @@ class _Prediction(prediction_service_pb2_grpc.PredictionServiceServicer):
                 version, signature, outputs = await self._front.predict(
                     *_asked(request.model_spec),
                     request.model_spec.signature_name,
-                    lambda _: self._inputs(request),
+                    lambda described: self._inputs(request, described),
                     log,
                 )
-            wanted = list(request.output_filter) or list(outputs)
-            if not outputs.keys() >= set(wanted):
-                raise Refused(Why.INVALID, f"output_filter: expected some of {', '.join(outputs)}")
             response = predict_pb2.PredictResponse()
             _name(response.model_spec, version, signature)
-            for key in wanted:
+            for key in request.output_filter or outputs:
                 response.outputs[key].CopyFrom(tf.make_tensor_proto(outputs[key]))
             return response
 
@@ -66,7 +63,9 @@ class _Prediction(prediction_service_pb2_grpc.PredictionServiceServicer):
 
         return await _logged(self._front, "GetModelMetadata", context, answer)
 
-    def _inputs(self, request):
+    def _inputs(self, request, described):
+        if not described["outputs"].keys() >= set(request.output_filter):
+            raise Refused(Why.INVALID, f"output_filter: expected some of {', '.join(described['outputs'])}")
         return {name: self._array(name, tensor) for name, tensor in request.inputs.items()}
 
     def _array(self, name, tensor):
@@ -87,13 +86,11 @@ class _Models(model_service_pb2_grpc.ModelServiceServicer):
 
     async def GetModelStatus(self, request, context):
         async def answer(log):
-            name, number = _asked(request.model_spec)
-            numbers = self._front.models.numbers(name)
-            numbers = numbers[::-1] if number is None else [self._front.models.find(name, number).number]
             response = get_model_status_pb2.GetModelStatusResponse()
-            for number in numbers:
-                available = get_model_status_pb2.ModelVersionStatus.AVAILABLE
-                response.model_version_status.add(version=number, state=available).status.error_code = 0
+            for number, state, wrong in self._front.models.states(*_asked(request.model_spec)):
+                added = response.model_version_status.add(version=number, state=state)
+                added.status.error_code = 2 if wrong else 0  # UNKNOWN, OK
+                added.status.error_message = wrong
             return response
 
         return await _logged(self._front, "GetModelStatus", context, answer)

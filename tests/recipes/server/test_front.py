@@ -1,6 +1,8 @@
 """Requests joined, bounded and given up; replicas that die; new versions."""
 
 import asyncio
+import shutil
+import time
 
 import numpy as np
 import pytest
@@ -79,6 +81,11 @@ def test_what_can_be_joined():
     for limit, is_joined in ((8, False), (7, True), (5, True), (3, False)):
         more = {name: inputs | {"max_length": np.array([n], np.int32)} for name, n in (("a", 7), ("b", limit))}
         assert (joining.key(fixed, more["a"]) == joining.key(fixed, more["b"])) == is_joined
+    # Rows that are not one another's.
+    assert joining.key(fixed, inputs | {"beam": np.array([4, 4], np.int32)}) is None
+    sequences = {"dtype": "int32", "shape": [None, None]}
+    both = {name: np.zeros((2, 3), np.int32) for name in ("words", "letters")}
+    assert joining.key({"inputs": dict.fromkeys(both, sequences), "outputs": {"y": spec}}, both) is None
     numbers = {"inputs": {"a": number, "x": spec}, "outputs": {"y": {"dtype": "float32", "shape": [None, None]}}}
     one = {"a": np.array([4, 4], np.int32), "x": np.zeros((2, 3), np.float32)}
     same, other = ({"a": np.array([a], np.int32), "x": np.zeros((1, 3), np.float32)} for a in (4, 5))
@@ -114,6 +121,33 @@ def test_who_waits_too_long_is_told_and_forgotten(make_front, counting):
 
     assert in_loop(calls()) is Why.UNAVAILABLE
     assert counting.batches == [1, 1]
+
+
+def test_who_gave_up_leaves_nothing_behind(make_front, counting):
+    front = make_front(slots=1, seconds=0.1)
+
+    async def calls():
+        counting.gate = asyncio.Event()
+        await asyncio.gather(*[predict(front, request(3)) for _ in range(5)], return_exceptions=True)
+        (lane,) = front._lanes.values()
+        assert len(lane.waiting) == 0
+        counting.gate.set()
+        await asyncio.sleep(0.05)
+        assert front._lanes == {}
+
+    in_loop(calls())
+
+
+def test_a_wrong_number_of_answers_is_told_and_blocks_nothing(make_front):
+    front = make_front(slots=1)
+
+    async def none(*_):
+        return []
+
+    front._answer = none
+    for _ in range(3):
+        with pytest.raises(Refused, match="0 answers to 1 requests"):
+            in_loop(predict(front, request(3)))
 
 
 def test_who_stops_answers_first(make_front, counting):
@@ -173,15 +207,43 @@ def test_versions_come_and_go(tmp_path):
     assert named.changes() == [("b", 1)]
 
 
-def test_a_replica_holds_two_versions_of_a_model(folder, tmp_path):
+def test_a_replica_holds_the_newest_version_and_another(tmp_path):
     for number in range(1, 5):
         write(tmp_path, "a", number, float(number))
     one = replica.Replica(tmp_path)
     assert set(one._loaded["a"]) == {4}
-    for number in (1, 2, 4):
+    for number, held in ((1, {1, 4}), (2, {2, 4}), (4, {2, 4}), (3, {3, 4})):
         (answer,) = one.answer("a", number, "serving_default", [request(2)])
         np.testing.assert_allclose(answer["sum"], number * request(2)["inputs"].sum(axis=1), rtol=1e-5)
-        assert len(one._loaded["a"]) <= 2
+        assert set(one._loaded["a"]) == held
+
+
+def test_what_is_written_in_the_place_of_a_version_answers(tmp_path):
+    write(tmp_path, "a", 1, 2.0)
+    served, one = models.Models(tmp_path), replica.Replica(tmp_path)
+    served.switch(*served.changes()[0])
+    shutil.rmtree(tmp_path / "a/1")
+    one.answer("a", 1, "serving_default", [request(2)])  # it is still held
+    assert served.changes() == []
+    write(tmp_path, "a", 1, 3.0)
+    assert served.changes() == [("a", 1)]
+    (answer,) = one.answer("a", 1, "serving_default", [request(2)])
+    np.testing.assert_allclose(answer["sum"], 3 * request(2)["inputs"].sum(axis=1), rtol=1e-5)
+
+
+def test_states_of_versions(tmp_path):
+    for number in (1, 2):
+        write(tmp_path, "a", number, 2.0)
+    served = models.Models(tmp_path)
+    served.changes()
+    served.switch("a", 1)
+    assert served.states("a") == [(2, "LOADING", ""), (1, "AVAILABLE", "")]
+    served.refuse("a", 2, "broken")
+    assert served.states("a") == [(2, "END", "broken"), (1, "AVAILABLE", "")]
+    assert served.changes() == []
+    time.sleep(0.05)  # what the file system's clock tells apart
+    (tmp_path / "a/2/more").write_text("")
+    assert served.changes() == [("a", 2)]
 
 
 def test_a_version_that_does_not_load_is_told(tmp_path, capsys):

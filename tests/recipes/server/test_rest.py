@@ -1,5 +1,6 @@
 """TensorFlow Serving's REST API: what is asked, what is answered, what is refused and with which words."""
 
+import asyncio
 import base64
 import json
 
@@ -143,6 +144,23 @@ def test_a_request_too_many_is_refused(ask):
     status, answer = ask("POST", PATH, {"instances": [TWO]}, queue=0)
     assert status == 429
     assert "try again later" in answer["error"]
+
+
+def test_a_body_that_does_not_come_gives_its_place_back(make_front):
+    async def stalls():
+        yield b"{"
+        await asyncio.sleep(10)
+
+    async def call():
+        front = make_front(queue=1, seconds=0.1)
+        async with rest_client(rest.app(front, 2**20)) as client:
+            response = await client.post(PATH, content=stalls())
+            assert (await client.post(PATH, json={"instances": [TWO]})).status_code == 200
+            return response
+
+    response = in_loop(call())
+    assert response.status_code == 400
+    assert "within 0.1 seconds" in response.json()["error"]
 
 
 def test_figures_are_of_models_that_exist(make_front):

@@ -145,10 +145,17 @@ def test_the_clients_that_the_page_shows_run(served, trained, code, monkeypatch,
 
 def test_only_this_machine_is_listened_to(served):
     _, server = served
-    addresses = {info[4][0] for info in socket.getaddrinfo(socket.gethostname(), None, socket.AF_INET)}
-    for address in addresses - {"127.0.0.1", "127.0.1.1"}:
-        with pytest.raises(OSError, match="refused"):
-            socket.create_connection((address, server.port), timeout=5)
+    links = [os.readlink(path) for path in pathlib.Path(f"/proc/{server.process.pid}/fd").iterdir()]
+    own = {link[8:-1] for link in links if link.startswith("socket:[")}
+    ports = {}
+    for family, loopback in (("tcp", "0100007F"), ("tcp6", "0000000000000000FFFF00000100007F")):
+        for line in pathlib.Path(f"/proc/{server.process.pid}/net/{family}").read_text().splitlines()[1:]:
+            _, local, _, state, *_, inode = line.split()[:10]
+            if state == "0A" and inode in own:
+                address, port = local.split(":")
+                assert address == loopback, line
+                ports[int(port, 16)] = family
+    assert {server.port, server.rpc_port} <= set(ports)
 
 
 def test_a_replica_killed_under_load_loses_no_request(served):
@@ -175,7 +182,7 @@ def test_a_new_version_under_load_fails_no_request(served):
     with server.load(16, INPUTS) as answers:
         time.sleep(2)
         write(folder, "small", 2, 3.0)
-        server.wait_for("small: version 2, loaded")
+        server.wait_for("small: version 2 answers")
         time.sleep(2)
     assert [answer for answer in answers if isinstance(answer, grpc.RpcError)] == []
     counts = collections.Counter(version for version, _ in answers)
@@ -192,11 +199,13 @@ def test_a_version_that_does_not_load_is_passed_over(served):
     (broken / "saved_model.pb").write_bytes(b"no model")
     server.wait_for("small: version 3 does not load, and is passed over")
     assert server.rpc(INPUTS)[0] == 2
+    status, answer = server.rest(BODY, "/v1/models/small/versions/3:predict")
+    assert (status, "version 3 of small cannot be read" in answer["error"]) == (404, True)
     (broken / "saved_model.pb").unlink()
     broken.rmdir()
     new = folder / "new"
     write(folder, "new", 1, 7.0)
-    server.wait_for("new: version 1, loaded")
+    server.wait_for("new: version 1 answers")
     np.testing.assert_allclose(server.rpc(INPUTS, "new")[1], 7 * SUM, rtol=1e-5)
     assert new.exists()
 
