@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import logging
 import os
 import secrets
 import signal
@@ -67,7 +68,9 @@ def _replicas(folder, names, count):
             logging_level="error",
         )
         try:
+            logging.getLogger("ray.serve").setLevel("WARNING")
             serve.start(proxy_location="Disabled")
+            logging.getLogger("ray.serve").setLevel("WARNING")  # which `start` has just set
             deployment = serve.deployment(
                 replica.Replica,
                 num_replicas=count,
