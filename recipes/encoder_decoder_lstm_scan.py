@@ -15,10 +15,17 @@ other work. The nearest training command is right for 0.4 % of scan/simple and f
 Lake & Baroni 2018 report 99.7, 13.8, 0.1 and 90.0 % for the network that was best over all (2 x 200 LSTM, no
 attention) and 99.8, 20.8, 1.2 and 90.3 % for the best on each split. What holds there holds here: new combinations of
 known commands are easy, longer answers and a verb that was only seen alone are not, whatever the training accuracy.
-Of `turn left`, which they find easy, this network makes far less, at one seed.
+Of `turn left` the defaults write too many ("look and turn left": I_LOOK I_TURN_LEFT I_TURN_LEFT). A decoder that is
+always fed what it should have written counts by that; Lake & Baroni feed it so half the time. Near their best setting,
+--dataset=scan/addprim_turn_left --cell=gru --direction=forward --features=100 --hidden=0.5 --batches=mixed
+--batch_size=32 --learning_rate=2e-3 --epochs=6 reaches 52.1 % (46.5 to 62.9 % over three seeds), 193,507 parameters,
+188 to 480 seconds on one of two shared cores. It was chosen on a split made alike of `turn right`, out of all commands,
+one seed: 98.9 % there; 25.0 % without --hidden, and after three epochs 94.5 %, or 36.0 % with sorted batches, some of
+which are `turn right` alone, 10 % of the examples, and nothing else. So wide a range leaves the rest of the gap open.
 """
 
 import dataclasses
+import functools
 
 import keras
 import numpy as np
@@ -76,10 +83,13 @@ class Config:
     dataset: str = "scan/simple"  # or scan/length, scan/addprim_jump, scan/addprim_turn_left
     cell: str = "lstm"  # any cell of `python -m archs`
     attention: str = "bahdanau"  # or luong
+    direction: str = "both"  # in which the encoder reads, or forward
     features: int = 32  # of the embeddings of words and actions
     units: int = 100  # of the encoder in each direction, and of the decoder
     layers: int = 1
     dropout: float = 0.1
+    hidden: float = 0.0  # of the actions before, that the decoder is fed in training, this share is hidden from it
+    batches: str = "sorted"  # examples of like lengths in each, or mixed
     epochs: int = 12
     batch_size: int = 64
     learning_rate: float = 3e-3  # falls to zero along a cosine
@@ -90,6 +100,9 @@ class Config:
         for name in ("layers", "epochs", "batch_size"):
             checks.positive_integer(name, getattr(self, name))
         checks.one_of("attention", self.attention, ("bahdanau", "luong"))
+        checks.one_of("direction", self.direction, ("both", "forward"))
+        checks.one_of("batches", self.batches, ("sorted", "mixed"))
+        checks.rate("hidden", self.hidden)
         checks.positive("learning_rate", self.learning_rate)
         checks.positive("clipnorm", self.clipnorm)
         checks.between("seed", self.seed, 0, 2**32 - 1)
@@ -104,9 +117,9 @@ def load(cfg, data_dir=None):
         train=data.Batches(
             train_pairs,
             cfg.batch_size,
-            translation.example,
+            functools.partial(translation.example, hidden=cfg.hidden),
             seed=cfg.seed,
-            lengths=train_pairs["decoder_lengths"],
+            lengths=train_pairs["decoder_lengths"] if cfg.batches == "sorted" else None,
         ),
         validation=data.Batches(
             validation_pairs, 500, translation.example, lengths=validation_pairs["decoder_lengths"]
@@ -135,7 +148,7 @@ def build_model(cfg, steps):
         outputs=1 + len(ACTIONS),
         cell=cfg.cell,
         attention=cfg.attention,
-        bidirectional=True,
+        bidirectional=cfg.direction == "both",
         vocabulary=1 + len(WORDS),
         dropout=cfg.dropout,
         lengths=True,

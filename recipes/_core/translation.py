@@ -52,11 +52,16 @@ def like_lengths(columns):
     return 1000 * columns["lengths"] + columns["decoder_lengths"]
 
 
-def example(batch, seed=None):
-    """What a model is taught with, for a batch of `columns`: what it is fed, and what it should write."""
+def example(batch, seed=None, hidden=0.0):
+    """What a model is taught with, for a batch of `columns`: what it is fed, and what it should write.
+
+    `hidden` is the share of the tokens written before that the decoder is not told: END is fed in their place.
+    """
     inputs = batch["inputs"][:, : tf.reduce_max(batch["lengths"])]
     targets = tf.pad(batch["targets"], [[0, 0], [0, 1]])[:, : tf.reduce_max(batch["decoder_lengths"])]
     fed = tf.pad(targets[:, :-1], [[0, 0], [1, 0]])
+    if hidden:
+        fed = tf.where(tf.random.stateless_uniform(tf.shape(fed), seed) < hidden, END, fed)
     return {
         "inputs": inputs,
         "lengths": batch["lengths"],

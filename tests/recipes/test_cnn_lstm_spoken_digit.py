@@ -84,6 +84,17 @@ def test_training_recordings_vary_as_the_settings_say():
         assert most / 2 < hidden.max() <= most
 
 
+def test_a_recording_played_faster_is_shorter_and_higher_whatever_stands_behind_it():
+    samples, lengths = two_recordings()
+    for speed in page.SPEEDS:
+        heard, counts = page.played(samples, lengths, speed)
+        np.testing.assert_allclose(counts, lengths / speed, atol=1)
+        assert loudest(heard.numpy()[1, : counts[1]]) == pytest.approx(1500 * speed, abs=8)
+        alone, _ = page.played(samples[1:, :1111], lengths[1:], speed)
+        np.testing.assert_allclose(alone[0], heard[1, : counts[1]], atol=1e-6)
+    np.testing.assert_allclose(page.played(samples, lengths, 1.0)[0], samples, atol=1e-6)
+
+
 def test_the_signature_answers_recordings_and_refuses_what_is_none():
     splits = types.SimpleNamespace(labels=list("0123456789"))
     model = page.build_model(page.Config(units=4, filters=4), 1)

@@ -38,6 +38,17 @@ def test_commands_and_actions_are_words():
     np.testing.assert_array_equal(inputs["decoder_lengths"], [3, 2])
 
 
+def test_a_share_of_what_the_decoder_is_fed_is_hidden():
+    pairs = page.pairs(table({"walk opposite left thrice": " ".join(3 * ["I_TURN_LEFT", "I_TURN_LEFT", "I_WALK"])}))
+    pairs = {name: tf.repeat(column, 200, axis=0) for name, column in pairs.items()}
+    told, targets = translation.example(pairs)
+    inputs, same = translation.example(pairs, seed=(1, 2), hidden=0.4)
+    np.testing.assert_array_equal(targets, same)
+    is_hidden = inputs["decoder_inputs"].numpy() != told["decoder_inputs"].numpy()
+    assert not inputs["decoder_inputs"].numpy()[is_hidden].any()
+    assert 0.35 < is_hidden[:, 1:].mean() < 0.45
+
+
 def test_the_signature_is_blind_to_other_rows_and_to_spaces(answer):
     commands = ["jump around left thrice and walk", "look"]
     together = answer({"command": np.array(commands)}, "greedy")
