@@ -75,7 +75,7 @@ def measure(options):
         rows = {row: (workers[0], subjects[row[:2]]) for row in rows if row[:2] in subjects}
         rows = {("in-process", "call", 1): (workers[1], common)} | rows
         print("\n".join(f"{key:<18} {value}" for key, value in facts.items()), flush=True)
-        answers = {row: _ask(row, *rows[row], 0.2)["answer"] for row in rows}
+        answers = {row: _ask(row, *rows[row], 1.0)["answer"] for row in rows}
         for row, answer in answers.items():
             if not alike(answer, answers["in-process", "call", 1]):
                 raise RecipeError(f"Expected one answer of all, but that of {' '.join(map(str, row))} is another.")

@@ -2,6 +2,7 @@
 
 import collections
 import concurrent.futures
+import gc
 import os
 import pathlib
 import re
@@ -37,6 +38,7 @@ class Replica:
         for name, numbers in models.on_disk(folder, names).items():
             self.prepare(name, numbers[-1])  # the front asks again, and hears what is wrong
         if sockets:
+            gc.freeze()  # as in the front
             link.listen(sockets, self._call)
 
     def _call(self, method, arguments, reply):
