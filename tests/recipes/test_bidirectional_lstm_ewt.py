@@ -65,7 +65,7 @@ def test_an_answer_is_the_same_whatever_else_is_in_the_batch():
         assert together["tag"][row].tolist() == [*alone["tag"][0], *[""] * (8 - size)]
         np.testing.assert_allclose(together["probabilities"][row, :size], alone["probabilities"][0], atol=1e-6)
         assert not np.any(together["probabilities"][row, size:])
-    for wrong, message in ((["the cat", "  "], "expected 1 or more"), ([], "empty batch")):
+    for wrong, message in ((["the cat", "  "], "at least one word"), ([""], "at least one word"), ([], "empty batch")):
         with pytest.raises(tf.errors.InvalidArgumentError, match=message):
             answer({"sentence": np.array(wrong, "U")})
 
