@@ -331,7 +331,6 @@ def write_slow(folder):
     (folder / ".tmp").rename(folder / "slow/1")
 
 
-@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # what Ray says of itself when it is imported
 def test_what_it_says_when_it_cannot(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
 
