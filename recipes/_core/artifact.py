@@ -127,15 +127,17 @@ def _specs(infos):
     }
 
 
+def shape(sizes):
+    """The sizes of axes, None being any, as text."""
+    return f"({', '.join('any' if size is None else str(size) for size in sizes)}{',' * (len(sizes) == 1)})"
+
+
 def markdown(card):
     """The card as a page to read."""
 
     def table(head, rows):
         lines = [head, ["---"] * len(head), *rows]
         return "\n".join(f"| {' | '.join(str(cell).replace('|', chr(92) + '|') for cell in row)} |" for row in lines)
-
-    def shape(sizes):
-        return f"({', '.join('any' if size is None else str(size) for size in sizes)}{',' * (len(sizes) == 1)})"
 
     dataset, training = card["dataset"], card["training"]
     parts = [

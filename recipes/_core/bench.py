@@ -234,8 +234,8 @@ def add_arguments(command):
         default="float32",
         help="in halves: ours and Keras' with weights of float32, torch's and Flax's without; ONNX Runtime has none",
     )
-    command.add_argument("--rounds", type=_positive, help="timed runs of each subject; default: 9, with --serve 3")
-    command.add_argument("--threads", type=_positive, default=cores(), help="of each process; default: all cores")
+    command.add_argument("--rounds", type=positive, help="timed runs of each subject; default: 9, with --serve 3")
+    command.add_argument("--threads", type=positive, default=cores(), help="of each process; default: all cores")
     command.add_argument("--device", choices=["auto", "cpu"], default="auto", help="auto: a GPU if there is one")
     command.add_argument("--no-memory", dest="memory", action="store_false", help="leave the peak memory out")
     command.add_argument(
@@ -352,7 +352,8 @@ def _size(text):
     return tuple(map(int, parts))
 
 
-def _positive(text):
+def positive(text):
+    """A whole number of 1 or more, from the command line."""
     if not text.isdecimal() or not int(text):
         raise argparse.ArgumentTypeError(f"expected a positive integer, received {text!r}")
     return int(text)

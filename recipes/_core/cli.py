@@ -92,16 +92,6 @@ class _Parser(argparse.ArgumentParser):
         raise RecipeError(f"{message}\n{self.format_usage().rstrip()}")
 
 
-def _positive(text):
-    value = int(text)
-    if value < 1:
-        raise ValueError
-    return value
-
-
-_positive.__name__ = "number of 1 or more"  # as argparse calls it
-
-
 def parser():
     parser = _Parser(prog="python -m recipes", description="Train, evaluate, export and ask the models of the catalog.")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
@@ -143,10 +133,10 @@ def parser():
     command.add_argument("--host", default="127.0.0.1", help="address to listen on; default: this machine only")
     command.add_argument("--port", type=int, default=8501, help="of REST and the page; 0: any that is free")
     command.add_argument("--grpc-port", type=int, default=8500, help="of gRPC; 0: any that is free")
-    command.add_argument("--replicas", type=_positive, default=1, help="processes that compute; default: 1")
-    command.add_argument("--queue", type=_positive, default=256, help="requests at a time; more are refused")
-    command.add_argument("--timeout", type=_positive, default=60, help="seconds that a request may take")
-    command.add_argument("--max-request-mb", type=_positive, default=16, help="MiB that a request may have")
+    command.add_argument("--replicas", type=bench.positive, default=1, help="processes that compute; default: 1")
+    command.add_argument("--queue", type=bench.positive, default=256, help="requests at a time; more are refused")
+    command.add_argument("--timeout", type=bench.positive, default=60, help="seconds that a request may take")
+    command.add_argument("--max-request-mb", type=bench.positive, default=16, help="MiB that a request may have")
     add("report", "Show all runs beside one another, on a page.")
     add("keep", "Put the cards of runs where git keeps them, for the table in README.")
     report.add_arguments(commands.choices["report"], commands.choices["keep"])

@@ -107,9 +107,9 @@ async def _serve(arguments, folder, sockets):
     between = front.Front(
         served, answer, slots=2 * arguments.replicas, queue=arguments.queue, seconds=arguments.timeout
     )
-    while not await replicas.all():
+    while served.changes():
+        await _follow(served, replicas)
         await asyncio.sleep(0.1)
-    await _follow(served, replicas)
     if not list(served):
         raise RecipeError(f"Expected a model that loads in {folder}, found none.")
     gc.freeze()  # what TensorFlow and Ray brought; to look through it takes a quarter of a second each time

@@ -8,6 +8,7 @@ import time
 
 import prometheus_client as prometheus
 
+from recipes._core import artifact
 from recipes._core.server import joining
 from recipes._core.server.refusal import Refused, Why
 
@@ -157,26 +158,21 @@ def check(signature, inputs):
     if inputs.keys() != specs.keys():
         raise Refused(Why.INVALID, f"expected the inputs {_names(specs)}, received {_names(inputs) or 'none'}")
     for name, array in inputs.items():
-        dtype, shape = specs[name]["dtype"], specs[name]["shape"]
+        dtype, sizes = specs[name]["dtype"], specs[name]["shape"]
         received = "string" if array.dtype.kind in "OSU" else array.dtype.name
-        is_right = len(shape) == array.ndim and all(
-            size in (None, had) for size, had in zip(shape, array.shape, strict=True)
+        is_right = len(sizes) == array.ndim and all(
+            size in (None, had) for size, had in zip(sizes, array.shape, strict=True)
         )
         if received != dtype or not is_right:
-            expected = f"{dtype} of shape {_shape(shape)}"
-            raise Refused(
-                Why.INVALID, f"{name}: expected {expected}, received {received} of shape {_shape(array.shape)}"
-            )
+            expected = f"{dtype} of shape {artifact.shape(sizes)}"
+            received = f"{received} of shape {artifact.shape(array.shape)}"
+            raise Refused(Why.INVALID, f"{name}: expected {expected}, received {received}")
         if array.ndim and len(array) > MOST:
             raise Refused(Why.INVALID, f"{name}: expected at most {MOST} rows, received {len(array)}")
 
 
 def _names(names):
     return ", ".join(sorted(names))
-
-
-def _shape(sizes):
-    return f"({', '.join('any' if size is None else str(size) for size in sizes)}{',' * (len(sizes) == 1)})"
 
 
 class Figures:

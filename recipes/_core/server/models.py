@@ -86,19 +86,19 @@ class Models:
         return self.folder / name / str(number)
 
     def changes(self):
-        """(name, number) of each version that is the newest of its model, and not yet the one that answers."""
+        """(name, number) of each version that is the newest of its model that may load, and does not answer yet."""
         there = on_disk(self.folder, self._names)
         self._there = {
             name: {number: stamp(self.path(name, number)) for number in numbers} for name, numbers in there.items()
         }
         for name in self._current.keys() - there.keys():
             del self._current[name]
-        newest = {name: max(numbers.items()) for name, numbers in self._there.items()}
-        return [
-            (name, new[0])
-            for name, new in newest.items()
-            if self._current.get(name) != new and self._refused.get((name, *new)) is None
-        ]
+        loading = {
+            name: [each for each in numbers.items() if (name, *each) not in self._refused]
+            for name, numbers in self._there.items()
+        }
+        newest = {name: max(numbers) for name, numbers in loading.items() if numbers}
+        return [(name, new[0]) for name, new in newest.items() if self._current.get(name) != new]
 
     def switch(self, name, number):
         """Lets a version answer from now on."""

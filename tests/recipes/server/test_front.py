@@ -240,6 +240,10 @@ def test_states_of_versions(tmp_path):
     assert served.states("a") == [(2, "LOADING", ""), (1, "AVAILABLE", "")]
     served.refuse("a", 2, "broken")
     assert served.states("a") == [(2, "END", "broken"), (1, "AVAILABLE", "")]
+    other = models.Models(tmp_path)
+    assert other.changes() == [("a", 2)]
+    other.refuse("a", 2, "broken")
+    assert other.changes() == [("a", 1)]  # rather than none
     assert served.changes() == []
     time.sleep(0.05)  # what the file system's clock tells apart
     (tmp_path / "a/2/more").write_text("")

@@ -341,7 +341,7 @@ def test_what_it_says_when_it_cannot(tmp_path, monkeypatch, capsys):
     assert "Expected exported models in " in error()
     write(tmp_path, "small", 1, 2.0)
     assert "Expected exported models of another in " in error("another", f"--saved-models={tmp_path}")
-    assert "argument --replicas: invalid" in error("--replicas=0")
+    assert "argument --replicas: expected a positive integer, received '0'" in error("--replicas=0")
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
