@@ -46,7 +46,7 @@ LONGEST = 40  # letters of a word, and phonemes of an answer; the dictionary's l
 class Config:
     dataset: str = "cmudict"
     cell: str = "lstm"  # any cell of `python -m archs`
-    attention: str = "luong"  # or bahdanau
+    attention: str = "luong"  # or bahdanau, none
     features: int = 64  # of the embeddings of letters and phonemes
     units: int = 256  # of the encoder in each direction, and of the decoder
     layers: int = 1
@@ -61,7 +61,7 @@ class Config:
     def __post_init__(self):
         for name in ("layers", "epochs", "batch_size"):
             checks.positive_integer(name, getattr(self, name))
-        checks.one_of("attention", self.attention, ("bahdanau", "luong"))
+        checks.one_of("attention", self.attention, ("bahdanau", "luong", "none"))
         checks.between("beam", self.beam, 1, 1 + len(PHONEMES))
         checks.positive("learning_rate", self.learning_rate)
         checks.positive("clipnorm", self.clipnorm)
@@ -112,7 +112,7 @@ def build_model(cfg, steps):
         units=[cfg.units] * cfg.layers,
         outputs=1 + len(PHONEMES),
         cell=cfg.cell,
-        attention=cfg.attention,
+        attention=None if cfg.attention == "none" else cfg.attention,
         bidirectional=True,
         vocabulary=1 + len(LETTERS),
         dropout=cfg.dropout,
@@ -173,10 +173,7 @@ def evaluate(answer, splits, folder=None):
         greedy[rows] = answer({"word": words[rows]}, "greedy")["phonemes"]
     if folder:
         chosen = order[len(order) * np.array([2, 5, 8, 9]) // 10]  # words of different lengths
-        drawn = [answer({"word": words[[row]]}, "greedy") for row in chosen]
-        panels = [(one["phonemes"][0].split(), one["attention"][0]) for one in drawn]
-        panels = [(words[row], *panel) for row, panel in zip(chosen, panels, strict=True)]
-        plots.attention(panels, folder / "attention.png")
+        translation.draw(answer, "word", "phonemes", words[chosen], folder / "attention.png", pieces=list)
     train_words, train_references = (
         splits.more["train"][name].numpy().astype(str) for name in ("word", "pronunciations")
     )

@@ -82,7 +82,7 @@ LONGEST = 50  # words of a command, and actions of an answer: the longest have 9
 class Config:
     dataset: str = "scan/simple"  # or scan/length, scan/addprim_jump, scan/addprim_turn_left
     cell: str = "lstm"  # any cell of `python -m archs`
-    attention: str = "bahdanau"  # or luong
+    attention: str = "bahdanau"  # or luong, none
     direction: str = "both"  # in which the encoder reads, or forward
     features: int = 32  # of the embeddings of words and actions
     units: int = 100  # of the encoder in each direction, and of the decoder
@@ -99,7 +99,7 @@ class Config:
     def __post_init__(self):
         for name in ("layers", "epochs", "batch_size"):
             checks.positive_integer(name, getattr(self, name))
-        checks.one_of("attention", self.attention, ("bahdanau", "luong"))
+        checks.one_of("attention", self.attention, ("bahdanau", "luong", "none"))
         checks.one_of("direction", self.direction, ("both", "forward"))
         checks.one_of("batches", self.batches, ("sorted", "mixed"))
         checks.rate("hidden", self.hidden)
@@ -147,7 +147,7 @@ def build_model(cfg, steps):
         units=[cfg.units] * cfg.layers,
         outputs=1 + len(ACTIONS),
         cell=cfg.cell,
-        attention=cfg.attention,
+        attention=None if cfg.attention == "none" else cfg.attention,
         bidirectional=cfg.direction == "both",
         vocabulary=1 + len(WORDS),
         dropout=cfg.dropout,
@@ -206,10 +206,7 @@ def evaluate(answer, splits, folder=None):
         answered[rows] = answer({"command": commands[rows]}, "greedy")["actions"]
     if folder:
         chosen = order[[len(order) // 20, len(order) // 5]]  # of few actions, to be drawn in one picture
-        drawn = [answer({"command": commands[[row]]}, "greedy") for row in chosen]
-        panels = [(one["actions"][0].split(), one["attention"][0]) for one in drawn]
-        panels = [(commands[row].split(), *panel) for row, panel in zip(chosen, panels, strict=True)]
-        plots.attention(panels, folder / "attention.png")
+        translation.draw(answer, "command", "actions", commands[chosen], folder / "attention.png", pieces=str.split)
     known, known_actions = (splits.more["train"][name].numpy().astype(str) for name in ("commands", "actions"))
     return {
         "test_exact_match": float((answered == actions).mean()),

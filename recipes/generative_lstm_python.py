@@ -36,7 +36,7 @@ class Config:
     dropout: float = 0.0
     window: int = 50  # characters that gradients go back; fewer make more steps of an epoch, which learns sooner
     longest: int = 10_000  # longer files are read in parts, so that all rows of a batch have as much to read
-    epochs: int = 6
+    epochs: int = 4
     batch_size: int = 32
     learning_rate: float = 8e-3  # falls to zero along a cosine
     clipnorm: float = 1.0

@@ -4,6 +4,7 @@ import numpy as np
 import tensorflow as tf
 
 import archs
+from recipes._core import plots
 from recipes._core.signatures import by_name, checked, checked_rows, expect, first, logits
 
 WIDEST = 32  # beam that a request may ask for
@@ -75,8 +76,8 @@ def signatures(model, asked, answered, encode, names, longest):
 
     `serving_default` gives the best `beam` answers of a beam search, the best first, each of at most `max_length`
     names, with their probabilities and the scores that order them; where rows differ in `beam`, empty ones of
-    probability 0 fill up. `greedy` writes the likeliest name in each step, and tells where it looked. `logits` is told
-    what to write.
+    probability 0 fill up. `greedy` writes the likeliest name in each step, and tells where it looked, where the model
+    has attention. `logits` is told what to write.
 
     Args:
         model: of `encoder_decoder_lstm`.
@@ -89,6 +90,7 @@ def signatures(model, asked, answered, encode, names, longest):
     texts = tf.TensorSpec((None,), tf.string, name=asked)
     ints = [tf.TensorSpec((None,), tf.int32, name=name) for name in ("beam", "max_length")]
     ends = {"start": END, "end": END}
+    attends = "memory" in model.get_layer("encoder").output
 
     def search(inputs):
         inputs = checked_rows(inputs)
@@ -114,11 +116,11 @@ def signatures(model, asked, answered, encode, names, longest):
         words, lengths = encode(inputs[asked])
         request = {"inputs": words, "lengths": lengths}
         written = archs.decoding.beam_search(model, request, **ends, max_length=longest)
-        return {
+        answer = {
             answered: decode(written["tokens"][:, 0], names),
             "probability": tf.exp(written["log_probabilities"][:, 0]),
-            "attention": attention(model, request, written),
         }
+        return answer | ({"attention": attention(model, request, written)} if attends else {})
 
     counts = {
         "inputs": model.get_layer("encoder").get_layer("embedding").input_dim,
@@ -149,6 +151,16 @@ def sample(asked, text, longest, batches):
         "greedy": {asked: np.array([text])},
         "logits": first(batches),
     }
+
+
+def draw(answer, asked, answered, texts, path, *, pieces):
+    """Draws at which `pieces` of each text the names of its greedy answer look; nothing without attention."""
+    drawn = [(str(text), answer({asked: np.array([text])}, "greedy")) for text in texts]
+    panels = [
+        (pieces(text), one[answered][0].split(), one["attention"][0]) for text, one in drawn if "attention" in one
+    ]
+    if panels:
+        plots.attention(panels, path)
 
 
 def attention(model, request, written):

@@ -61,6 +61,20 @@ def test_the_signature_is_blind_to_other_rows_and_to_spaces(answer):
         np.testing.assert_allclose(together["attention"][row, :steps, :words], alone["attention"][0], atol=1e-5)
 
 
+def test_without_attention_it_answers_and_draws_nothing(tmp_path):
+    cfg = page.Config(units=6, features=4, layers=2, attention="none")
+    answer = export.as_arrays(page.serving(page.build_model(cfg, steps=1), None))
+    commands = ["jump around left thrice and walk", "look"]
+    together = answer({"command": np.array(commands)}, "greedy")
+    assert together.keys() == {"actions", "probability"}
+    for row, command in enumerate(commands):
+        alone = answer(page.request([command]) | {"beam": np.array([1], np.int32)})
+        assert together["actions"][row] == alone["actions"][0, 0]
+    splits = data.Splits(None, None, table({"look": "I_LOOK"}), {}, more={"train": table({"walk": "I_WALK"})})
+    page.evaluate(answer, splits, tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize(
     ("commands", "message"),
     [
