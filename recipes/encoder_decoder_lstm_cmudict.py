@@ -62,7 +62,7 @@ class Config:
         for name in ("layers", "epochs", "batch_size"):
             checks.positive_integer(name, getattr(self, name))
         checks.one_of("attention", self.attention, ("bahdanau", "luong", "none"))
-        checks.between("beam", self.beam, 1, 1 + len(PHONEMES))
+        checks.between("beam", self.beam, 1, translation.WIDEST)
         checks.positive("learning_rate", self.learning_rate)
         checks.positive("clipnorm", self.clipnorm)
         checks.between("seed", self.seed, 0, 2**32 - 1)
@@ -162,7 +162,8 @@ def show(answer):
 
 def evaluate(answer, splits, folder=None):
     """Error rates in words and in phonemes on the test split: of the beam, of the greedy answers, and of saying each
-    word as the nearest known one; draws into `folder` at which letters the greedy answers look.
+    word as the nearest known one; draws into `folder` at which letters the greedy answers look,
+    where the model has attention.
     """
     words, references = (splits.test[name].numpy().astype(str) for name in ("word", "pronunciations"))
     order = np.argsort([len(word) for word in words], kind="stable")  # little padding

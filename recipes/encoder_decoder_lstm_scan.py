@@ -88,7 +88,7 @@ class Config:
     units: int = 100  # of the encoder in each direction, and of the decoder
     layers: int = 1
     dropout: float = 0.1
-    hidden: float = 0.0  # of the actions before, that the decoder is fed in training, this share is hidden from it
+    hidden: float = 0.0  # share of what it wrote before that the decoder is not fed in training
     batches: str = "sorted"  # examples of like lengths in each, or mixed
     epochs: int = 12
     batch_size: int = 64
@@ -196,7 +196,7 @@ def show(answer):
 
 def evaluate(answer, splits, folder=None):
     """The share of commands of the test split whose greedy answer is exactly right, beside answering each as the
-    training command nearest to it; draws into `folder` at which words the answers look.
+    training command nearest to it; draws into `folder` at which words the answers look, where the model has attention.
     """
     commands, actions = (splits.test[name].numpy().astype(str) for name in ("commands", "actions"))
     order = np.argsort([text.count(" ") for text in actions], kind="stable")

@@ -118,5 +118,5 @@ def make_cell(cell, units, **arguments):
     if not hasattr(made, "state_size") or isinstance(made, keras.layers.RNN):
         raise ValueError(f"Expected what is given as `cell` to make a cell, received {made!r} from {cell!r}.")
     if getattr(made, "reads_memory", False):
-        raise ValueError(f"Expected a `cell` that reads no memory, received {made!r}; its decoder gives a cell one.")
+        raise ValueError(f"Expected a `cell` that reads no memory, received {made!r}.")
     return made

@@ -35,12 +35,13 @@ def _commit():
     """The commit of the project's checkout, with a `+` where files differ from it; None outside a checkout."""
     here = pathlib.Path(__file__).resolve().parents[2]
     git = ["git", "-C", str(here)]
+    status = [*git, "status", "--porcelain", "--", ".", ":!saved_models"]  # where kept cards and exports come to lie
     try:
         top = subprocess.run([*git, "rev-parse", "--show-toplevel"], capture_output=True, text=True, check=True).stdout
         if pathlib.Path(top.strip()) != here:
             return None  # installed inside somebody else's repository
         commit = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=True).stdout.strip()
-        changes = subprocess.run([*git, "status", "--porcelain"], capture_output=True, text=True, check=True).stdout
+        changes = subprocess.run(status, capture_output=True, text=True, check=True).stdout
     except (OSError, subprocess.CalledProcessError):
         return None
     return commit + ("+" if changes else "")

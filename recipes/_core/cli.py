@@ -109,7 +109,9 @@ def parser():
     add("list", "Name the recipes.")
     add("show", "Print what a recipe is, and its settings.")
     example = "python -m recipes train vanilla_lstm_mnist --dataset=fashion_mnist --units=256"
-    command = add("train", "Train, evaluate and export.", f"Every setting of the recipe is an option, too: {example}")
+    command = add(
+        "train", "Train, evaluate and export.", f"Every setting that `show` lists is an option, too: {example}"
+    )
     command.add_argument("--device", choices=["auto", "cpu", "gpu"], default="auto", help="auto: a GPU if there is one")
     command.add_argument("--precision", choices=["float32", "mixed_bfloat16", "mixed_float16"], help="default: float32")
     command.add_argument("--resume", action="store_true", help="go on with the newest run that is not finished")

@@ -65,7 +65,7 @@ def prepare(name, *, embedded=None, data_dir=None):
         if not builder.url_infos:
             raise RecipeError(f"The dataset {name!r} cannot be prepared in {root}: {error}") from error
         instead = f"take --dataset={embedded}, which needs no download, or " if embedded else ""
-        files = sorted({info.filename for info in (builder.url_infos or {}).values() if info.filename})
+        files = _source_files(builder)
         shown = ", ".join(files[:8]) + (", ..." if len(files) > 8 else "")
         raise RecipeError(
             f"The dataset {name!r} has to be downloaded, and that failed: {error}\n"
@@ -73,6 +73,15 @@ def prepare(name, *, embedded=None, data_dir=None):
             f"  {shown}\nin the folder\n  {manual}"
         ) from error
     return builder
+
+
+def _source_files(builder):
+    """Names of the files that a builder downloads; where some bear the name of its configuration, these alone."""
+    files = sorted({info.filename for info in builder.url_infos.values() if info.filename})
+    if not builder.builder_config:
+        return files
+    plain = {name: "".join(filter(str.isalnum, name.lower())) for name in (builder.builder_config.name, *files)}
+    return [name for name in files if plain[builder.builder_config.name] in plain[name]] or files
 
 
 def _anything_placed(builder, downloads):

@@ -11,6 +11,7 @@ import time
 import keras
 import tensorflow as tf
 
+from recipes._core.bench import cores
 from recipes._core.errors import RecipeError, install
 
 
@@ -69,7 +70,7 @@ def use_device(device="auto", precision="float32"):
             tf.config.experimental.set_memory_growth(gpu, True)
     keras.config.set_dtype_policy(precision)
     if device == "cpu" or not gpus:
-        return f"CPU, {os.cpu_count()} cores"
+        return f"CPU, {cores()} core{'s' * (cores() > 1)}"
     return f"GPU, {tf.config.experimental.get_device_details(gpus[0]).get('device_name', 'unknown')}"
 
 
@@ -114,7 +115,8 @@ def find_folder(runs, recipe, *, finished):
     fitting = [folder for folder in folders if (folder / "card.json").exists() == finished]
     if not fitting:
         kind = "a finished run" if finished else "an unfinished run"
-        raise RecipeError(f"Expected {kind} of {recipe} in {pathlib.Path(runs) / recipe}, found none.")
+        how = f"To get one: python -m recipes train {recipe}"
+        raise RecipeError(f"Expected {kind} of {recipe} in {pathlib.Path(runs) / recipe}, found none. {how}")
     return fitting[-1]
 
 

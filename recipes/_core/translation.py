@@ -155,11 +155,10 @@ def sample(asked, text, longest, batches):
 
 def draw(answer, asked, answered, texts, path, *, pieces):
     """Draws at which `pieces` of each text the names of its greedy answer look; nothing without attention."""
-    drawn = [(str(text), answer({asked: np.array([text])}, "greedy")) for text in texts]
-    panels = [
-        (pieces(text), one[answered][0].split(), one["attention"][0]) for text, one in drawn if "attention" in one
-    ]
-    if panels:
+    drawn = [answer({asked: np.array([text])}, "greedy") for text in texts]
+    if "attention" in drawn[0]:
+        panels = zip(texts, drawn, strict=True)
+        panels = [(pieces(str(text)), one[answered][0].split(), one["attention"][0]) for text, one in panels]
         plots.attention(panels, path)
 
 

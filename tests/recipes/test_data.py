@@ -95,6 +95,21 @@ def test_without_a_network_a_download_fails_at_once_and_says_what_to_do(name, no
         assert part in str(error.value)
 
 
+@pytest.mark.parametrize(
+    ("name", "files"),
+    [
+        ("universal_dependencies/en_ewt", "en_ewt-ud-dev.conllu, en_ewt-ud-test.conllu, en_ewt-ud-train.conllu"),
+        ("piano_rolls/muse_data", "MuseData.mat"),
+        ("scan/length", "SCAN-master.zip, scan-splits.tar.gz"),
+    ],
+)
+def test_of_many_source_files_those_of_the_configuration_are_named(name, files, no_network, tmp_path):
+    with pytest.raises(RecipeError) as error:
+        data.prepare(name, data_dir=tmp_path)
+    folder = tmp_path / "downloads/manual" / name.partition("/")[0]
+    assert f"place the files\n  {files}\nin the folder\n  {folder}" in str(error.value)
+
+
 def test_a_broken_placed_file_is_refused(no_network, tmp_path):
     folder = tmp_path / "downloads/manual/mnist"
     folder.mkdir(parents=True)
