@@ -6,6 +6,7 @@ import dataclasses
 import hashlib
 import importlib
 import importlib.util
+import logging
 import pathlib
 import socket
 import sys
@@ -23,6 +24,7 @@ from recipes._core.errors import RecipeError
 
 # As shipped, ten retries with back-off: a source that does not answer would hang for 205 seconds.
 downloader.MAX_RETRIES = 3
+logging.getLogger("urllib3").setLevel(logging.ERROR)  # it warns of each, also after our own message
 
 _SECONDS_TO_CONNECT = 5
 
