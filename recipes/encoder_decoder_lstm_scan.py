@@ -23,8 +23,8 @@ after the other. Near their best setting, --dataset=scan/addprim_turn_left --cel
 and 97.4 % with --seed=0, 1 and 2), 193,507 parameters, 14 to 17 minutes on one of two cores, the other being busy.
 In batches, with --batch_size=32 --learning_rate=2e-3 --epochs=6, it is 52.1 % (46.5 to 62.9 % over three seeds), though
 98.9 % on a split made alike of `turn right`, out of all commands, on which that was chosen; 25.0 % there without
---hidden, and after three epochs 94.5 %, or 36.0 % with sorted batches, some of which are `turn right` alone, 10 % of the
-examples, and nothing else.
+--hidden, and after three epochs 94.5 %, or 36.0 % with sorted batches, some of which are `turn right` alone, 10 % of
+the examples, and nothing else.
 """
 
 import dataclasses

@@ -128,6 +128,12 @@ def test_what_a_word_cannot_be(answer, words, message):
             answer(request, signature)
 
 
+def test_a_beam_that_the_signature_refuses_is_refused_before_the_training():
+    page.Config(beam=32)
+    with pytest.raises(ValueError, match="`beam` to be from 1 to 32, received 33"):
+        page.Config(beam=33)
+
+
 def test_each_row_has_its_own_beam_penalty_and_length(answer):
     settings = {
         "beam": np.array([1, 3], np.int32),
