@@ -45,7 +45,7 @@ class Config:
     every: int = 2  # of so many frames one is looked at: the next one shows nearly the same
     epochs: int = 20
     batch_size: int = 32
-    learning_rate: float = 2e-3  # falls to zero along a cosine
+    learning_rate: float = 2e-3  # rises to this in the first twentieth of the steps, falls to zero along a cosine
     clipnorm: float = 1.0
     seed: int = 0
 
@@ -134,7 +134,7 @@ def pair_accuracy(pairs, evidence):
 
 
 def build_model(cfg, steps):
-    """The compiled model; `steps` is the number of training steps, over which the learning rate falls."""
+    """The compiled model; `steps` is the number of training steps, over which the learning rate rises and falls."""
     model = archs.cnn_lstm(
         features=(SIDE, SIDE, 1),
         units=cfg.units,
@@ -144,7 +144,10 @@ def build_model(cfg, steps):
         dropout=cfg.dropout,
         lengths=True,
     )
-    schedule = keras.optimizers.schedules.CosineDecay(cfg.learning_rate, steps)
+    rising = steps // 20  # Adam's first steps are large: at the full rate they may kill every rectified unit
+    schedule = keras.optimizers.schedules.CosineDecay(
+        0.0, steps - rising, warmup_target=cfg.learning_rate, warmup_steps=rising
+    )
     model.compile(
         optimizer=keras.optimizers.Adam(schedule, clipnorm=cfg.clipnorm),
         loss=pair_loss,
