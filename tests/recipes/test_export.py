@@ -3,6 +3,7 @@
 import json
 import os
 import pathlib
+import signal
 import subprocess
 import sys
 import threading
@@ -224,13 +225,15 @@ def test_what_a_server_could_not_run_is_not_exported(folder, function, message):
 
 
 _ENDLESS = """
-import pathlib, sys
+import pathlib, sys, time
 sys.path.insert(0, {tests!r})
 from tests.recipes import test_export as t
 # Most of the time would go into the fresh process that is asked before the version gets its name.
 t.export._verify = lambda _, live, sample: {{name: t.export.as_arrays(live)(sample[name], name) for name in live}}
 t.write(pathlib.Path({folder!r}).with_name("first"))
-print("ready", flush=True)
+began = time.perf_counter()
+t.write(pathlib.Path({folder!r}).with_name("first"))
+print(time.perf_counter() - began, flush=True)
 while True:
     t.write(pathlib.Path({folder!r}))
 """
@@ -239,16 +242,18 @@ while True:
 @pytest.mark.slow
 def test_a_killed_export_leaves_no_version_that_does_not_load(folder):
     write(folder)
-    draw = np.random.default_rng(0)
     code = _ENDLESS.format(tests=str(pathlib.Path(__file__).parents[2]), folder=str(folder))
     left = 0
-    for _ in range(10):
+    for part in range(10):
         with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as process:
-            assert process.stdout.readline() == "ready\n"
-            time.sleep(draw.uniform(0, 0.5))
+            seconds = float(process.stdout.readline())  # of one export
+            while process.poll() is None and not list(folder.glob(f".tmp-{process.pid}-*")):
+                time.sleep(0.001)
+            time.sleep(seconds * part / 10)
             process.kill()
+        assert process.returncode == -signal.SIGKILL
         left += len(list(folder.glob(f".tmp-{process.pid}-*")))
-    assert left  # one was killed in the middle
+    assert left  # one at least was killed in the middle
     for version in export.versions(folder):
         answer, path = export.load(folder, "r", version)
         np.testing.assert_array_equal(answer(SAMPLE)["y"], [[2.0, 4.0]])
