@@ -753,8 +753,12 @@ def test_learns_to_remember(name):
     y = (x[:, 0, 0] > 0).astype("float32")
     model = keras.Sequential([archs.Recurrent(make(name, 16)), keras.layers.Dense(1)])
     model.compile(keras.optimizers.Adam(0.03, clipnorm=1.0), keras.losses.BinaryCrossentropy(from_logits=True))
-    model.fit(x, y, epochs=30, batch_size=64, verbose=0)
-    assert np.mean((np.asarray(model(x))[:, 0] > 0) == y) > 0.9
+    for _ in range(4):  # how many epochs it takes differs between processors
+        model.fit(x, y, epochs=30, batch_size=64, verbose=0)
+        accuracy = np.mean((np.asarray(model(x))[:, 0] > 0) == y)
+        if accuracy > 0.95:
+            break
+    assert accuracy > 0.95
 
 
 # --- architectures
@@ -837,9 +841,10 @@ def test_padding_never_changes_the_answer(arch, name):
     x = request(model, 4 * TIME)  # convolutions leave a quarter
     expected = np.asarray(model(x))
     for same in (behind(x, 99.0), behind(x, 7.0, more=4)):
-        np.testing.assert_allclose(answers(np.asarray(model(same)), x), answers(expected, x), atol=1e-6)
+        np.testing.assert_allclose(answers(np.asarray(model(same)), x), answers(expected, x), rtol=1e-5, atol=1e-6)
     alone = model({key: value[1:2, :8] if value.ndim > 1 else value[1:2] for key, value in x.items()})
-    np.testing.assert_allclose(alone, expected[1:2, :8] if expected.ndim == 3 else expected[1:2], atol=1e-6)
+    expected_alone = expected[1:2, :8] if expected.ndim == 3 else expected[1:2]
+    np.testing.assert_allclose(alone, expected_alone, rtol=1e-5, atol=1e-6)
     assert np.abs(model(x | {key: np.full(3, 20) for key in x if key.endswith("lengths")}) - expected).max() > 1e-3
 
 
