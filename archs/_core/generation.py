@@ -1,5 +1,7 @@
 """What a trained `generative_lstm` goes on with: one token at a time, or a text drawn at once; also within a graph."""
 
+import keras
+import numpy as np
 from keras import ops
 
 from archs._core.inputs import TiedEmbedding
@@ -15,8 +17,18 @@ class _Layers:
                 f"Expected a model of `generative_lstm`, or `stacked_lstm` of tokens, received {model.name!r}."
             )
         self.embedding, self.outputs = layers["embedding"], layers["outputs"]
+        if self.outputs.activation is not keras.activations.linear:
+            raise ValueError(
+                "Expected a model whose outputs are logits, received one with "
+                f"`activation={self.outputs.activation.__name__!r}`."
+            )
+        self.is_residual = any(isinstance(layer, keras.layers.Add) for layer in model.layers)
         count = sum(name.startswith("recurrent_") for name in layers)
         self.cells = [layers[f"recurrent_{number}"].cell for number in range(1, count + 1)]
+
+    def above(self, number, x, new):
+        """What goes into the next layer: the output `new` of layer `number`, residual or not, whose input was `x`."""
+        return x + new if self.is_residual and number else new
 
     def logits(self, h):
         if isinstance(self.embedding, TiedEmbedding):
@@ -41,7 +53,8 @@ def prefill(model, tokens, lengths=None, states=None):
     Args:
         model: of `generative_lstm`, stateful or not; the states that it carries are neither read nor changed.
         tokens: int tensor (batch, time), with at least one time step.
-        lengths: int tensor (batch,), at least 1. Default: all of the time.
+        lengths: int tensor (batch,); a row of length 0 keeps its states, and its logits say nothing. Default: all of
+            the time.
         states: flat list of states to begin from. Default: the initial ones.
 
     Returns:
@@ -53,10 +66,11 @@ def prefill(model, tokens, lengths=None, states=None):
     if lengths is not None:
         sequences, mask = CutToLengths(dtype=sequences.dtype)(sequences, lengths)
     given, after = iter(states or []), []
-    for cell in layers.cells:
+    for number, cell in enumerate(layers.cells):
         initial = [next(given) for _ in cell.state_size] if states else None
         layer = Recurrent(cell, return_sequences=True, return_state=True)
-        sequences, *finals = layer(sequences, initial_state=initial, mask=mask)
+        new, *finals = layer(sequences, initial_state=initial, mask=mask)
+        sequences = layers.above(number, sequences, new)
         after.extend(finals)
     return layers.logits(sequences), after
 
@@ -74,9 +88,10 @@ def step(model, tokens, states):
     """
     layers = _Layers(model)
     x, given, after = layers.embedding(tokens), iter(states), []
-    for cell in layers.cells:
-        x, new = cell(x, [next(given) for _ in cell.state_size], training=False)
-        after.extend(new)
+    for number, cell in enumerate(layers.cells):
+        new, states = cell(x, [next(given) for _ in cell.state_size], training=False)
+        x = layers.above(number, x, new)
+        after.extend(states)
     return layers.logits(x), after
 
 
@@ -101,17 +116,27 @@ def generate(
     Returns:
         int32 tensors (batch, most new tokens), zeros behind what was drawn, and (batch,), how many were: the token
         `end` is not counted.
+
+    Raises:
+        ValueError: a setting is out of its range. Those that are tensors of a graph are not looked at.
     """
     import tensorflow as tf  # for draws whose seeds are tensors, which Keras has not
 
     tokens = tf.convert_to_tensor(tokens)
     batch = tf.shape(tokens)[0]
 
-    def rows(value, dtype):
+    def rows(name, value, dtype, holds=None, expected=None):
+        value = tf.convert_to_tensor(value)
+        known = tf.get_static_value(value)
+        if holds and known is not None and not np.all(holds(known)):
+            raise ValueError(f"Expected `{name}` to be {expected}, received {known}.")
         return tf.broadcast_to(tf.cast(value, dtype), [batch])
 
-    budget, temperature = rows(max_new_tokens, tf.int32), rows(temperature, tf.float32)
-    top_k, top_p, seed = rows(top_k, tf.int32), rows(top_p, tf.float32), rows(seed, tf.int32)
+    budget = rows("max_new_tokens", max_new_tokens, tf.int32, lambda n: n >= 0, "0 or more")
+    temperature = rows("temperature", temperature, tf.float32, lambda t: (t > 0) & np.isfinite(t), "a positive number")
+    top_k = rows("top_k", top_k, tf.int32, lambda k: k >= 0, "0 or more")
+    top_p = rows("top_p", top_p, tf.float32, lambda p: (p > 0) & (p <= 1), "above 0 and up to 1")
+    seed = rows("seed", seed, tf.int32)
     most = tf.reduce_max(budget)
     # One number for each token, of a row's own seed: whatever else is in the batch, a row draws the same.
     draws = tf.map_fn(

@@ -8,11 +8,19 @@ from archs._core.lengths import CutToLengths
 
 @keras.saving.register_keras_serializable(package="archs")
 class TiedEmbedding(keras.layers.ReversibleEmbedding):
-    """`keras.layers.ReversibleEmbedding` that, turned round, hands the mask of its input on."""
+    """`keras.layers.ReversibleEmbedding` that, turned round, hands the mask of its input on.
+
+    Its logits have the dtype of the weights, also under a mixed policy.
+    """
 
     def __init__(self, *args, **kwargs):
         super().__init__(*args, **kwargs)
         self.supports_masking = True
+        self.reverse_dtype = self.variable_dtype
+
+    def compute_output_spec(self, inputs, reverse=False):
+        spec = super().compute_output_spec(inputs, reverse)
+        return keras.KerasTensor(spec.shape, self.reverse_dtype) if reverse else spec
 
     def compute_mask(self, inputs, mask=None):
         return mask

@@ -1,5 +1,7 @@
 """What is particular to language models: states carried on, and what they draw."""
 
+import math
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -55,6 +57,15 @@ def test_prefill_and_steps_equal_the_model(options):
         np.testing.assert_allclose(a, b, atol=1e-5)
     _, half = generation.prefill(model, X[:, :3])
     np.testing.assert_allclose(generation.prefill(model, X[:, 3:], states=half)[0], whole[:, 3:], atol=1e-5)
+
+
+def test_a_stack_goes_on_as_it_is_with_residual_connections():
+    model = archs.stacked_lstm(4, [6, 6, 6], 7, vocabulary=7, residual=True, return_sequences=True)
+    whole = np.asarray(model(X))
+    logits, states = generation.prefill(model, X[:, :5])
+    np.testing.assert_allclose(logits, whole[:, :5], atol=1e-6)
+    logits, _ = generation.step(model, X[:, 5], states)
+    np.testing.assert_allclose(logits, whole[:, 5], atol=1e-6)
 
 
 def test_a_short_beginning_is_read_to_its_length():
@@ -122,7 +133,32 @@ def test_tokens_are_drawn_by_their_probabilities(settings, kept):
     np.testing.assert_allclose(drawn, expected / expected.sum(), atol=2e-4)
 
 
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"temperature": 0}, "`temperature` to be a positive number, received 0"),
+        ({"temperature": [1.0, math.nan, 1.0]}, "`temperature` to be a positive number"),
+        ({"top_k": -1}, "`top_k` to be 0 or more, received -1"),
+        ({"top_p": 0.0}, "`top_p` to be above 0 and up to 1, received 0.0"),
+        ({"top_p": np.array([0.5, 1.5, 1.0])}, "`top_p` to be above 0 and up to 1"),
+        ({"max_new_tokens": -1}, "`max_new_tokens` to be 0 or more"),
+    ],
+)
+def test_settings_out_of_range_are_refused(settings, message):
+    with pytest.raises(ValueError, match=message):
+        generation.generate(random_model(), X, **{"max_new_tokens": 2} | settings)
+
+
+def test_tied_logits_are_not_rounded_to_a_half_type():
+    model = archs.generative_lstm(5, [6, 5], 7, tied=True, dtype="mixed_bfloat16")
+    for logits in (model(X), generation.prefill(model, X)[0]):
+        assert logits.dtype == tf.float32
+        assert np.any(np.asarray(logits) != tf.cast(tf.cast(logits, tf.bfloat16), tf.float32))
+
+
 def test_wrong_arguments_are_refused():
+    with pytest.raises(ValueError, match="outputs are logits, received one with `activation='softmax'`"):
+        generation.prefill(archs.stacked_lstm(4, 6, 7, vocabulary=7, activation="softmax"), X)
     with pytest.raises(ValueError, match="Expected a `batch_size` with `stateful=True`"):
         archs.generative_lstm(4, 6, 7, stateful=True)
     with pytest.raises(ValueError, match="last layer's size, received 4 and 6"):
