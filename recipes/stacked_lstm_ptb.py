@@ -41,7 +41,6 @@ PUBLISHED = {
 
 LONGEST = 1_000_000  # words of a text that the signature takes
 END, UNKNOWN = "<eos>", "<unk>"
-WINDOW = 100  # words that the signature reads at once: a text of any length takes little memory
 # What the paper says of its three models, and one for a text of a quarter of a million words.
 KNOBS = ("units", "dropout", "window", "init", "clipnorm", "epochs", "flat", "decay")
 SIZES = {
@@ -92,7 +91,10 @@ def load(cfg, data_dir=None):
     texts = {split: data.read(builder, split)["text"] for split in DATASETS[cfg.dataset]}
     words = [split_words(text, cfg.dataset).flat_values for text in texts.values()]
     seen, _, counts = tf.unique_with_counts(words[0])
-    vocabulary = tf.concat([[UNKNOWN], tf.boolean_mask(seen, (counts > 1) & (seen != UNKNOWN))], 0)
+    is_known = seen != UNKNOWN
+    if cfg.dataset == "tiny_shakespeare":  # which marks none as unknown
+        is_known &= counts > 1
+    vocabulary = tf.concat([[UNKNOWN], tf.boolean_mask(seen, is_known)], 0)
     hashes, order = np.unique(hashed(vocabulary), return_index=True)
     train, validation = (
         data.Batches(
@@ -186,10 +188,13 @@ def serving(model, splits):
         lengths = tf.cast(tokens.row_lengths(), tf.int32)
         tokens = tokens.with_flat_values(numbers(tokens.flat_values, hashes)).to_tensor()
         tokens, lengths = signatures.checked_lengths(tokens, lengths, LONGEST, names=("text", "lengths"))
-        log_probabilities, following = read(model, tokens, lengths, end)
+        # A text begins behind the end of a line; behind its last word comes what is asked for.
+        inputs = tf.pad(tokens, [[0, 0], [1, 0]], constant_values=end)
+        costs, logits, _ = language.read(model, inputs, lengths + 1, targets=tf.pad(tokens, [[0, 0], [0, 1]]))
         inside = tf.sequence_mask(lengths)
+        log_probabilities = tf.where(inside, -costs[:, :-1], 0)
         total = tf.reduce_sum(log_probabilities, axis=1)
-        probabilities, following = tf.math.top_k(following, min(10, len(words)))
+        probabilities, following = tf.math.top_k(tf.nn.softmax(logits), min(10, len(words)))
         return {
             "words": tf.where(inside, tf.gather(words, tokens), ""),
             "log_probabilities": log_probabilities,
@@ -200,37 +205,6 @@ def serving(model, splits):
         }
 
     return {"serving_default": serving_default, "step": language.step(model, len(splits.labels))}
-
-
-def read(model, tokens, lengths, end):
-    """The logarithm of each token's probability after all before it, (batch, time), zero behind `lengths`, and the
-    probabilities of what comes then, (batch, vocabulary). A text begins behind the end of a line."""
-    batch, time = tf.unstack(tf.shape(tokens))
-    count = time // WINDOW + 1
-    padding = [[0, 0], [0, count * WINDOW - time]]
-
-    def windows(values):
-        return tf.transpose(tf.reshape(values, (batch, count, WINDOW)), (1, 0, 2))
-
-    inputs = windows(tf.pad(tokens, [[0, 0], [1, count * WINDOW - time - 1]], constant_values=end))
-    targets = windows(tf.pad(tokens, padding))
-
-    def step(before, window):
-        states, following, _ = before
-        start, inputs, targets = window
-        left = tf.clip_by_value(lengths + 1 - start, 0, WINDOW)
-        logits, states = archs.generation.prefill(model, inputs, left, states)
-        known = -tf.nn.sparse_softmax_cross_entropy_with_logits(targets, logits)
-        place = lengths - start  # of the last word
-        last = tf.gather(tf.nn.softmax(logits), tf.clip_by_value(place, 0, WINDOW - 1), batch_dims=1)
-        is_here = (place >= 0) & (place < WINDOW)
-        return states, tf.where(is_here[:, None], last, following), known
-
-    vocabulary = model.output_shape[-1]
-    initial = archs.generation.initial_states(model, batch), tf.zeros((batch, vocabulary)), tf.zeros((batch, WINDOW))
-    _, following, known = tf.scan(step, (tf.range(count) * WINDOW, inputs, targets), initial)
-    known = tf.reshape(tf.transpose(known, (1, 0, 2)), (batch, -1))[:, :time]
-    return tf.where(tf.sequence_mask(lengths, time), known, 0), following[-1]
 
 
 def sample(model, splits):

@@ -14,9 +14,9 @@ from recipes._core.signatures import by_name, checked, checked_rows, checked_tok
 
 UNKNOWN, EDGE = 0, 1  # the token of all other characters, and that before and behind a document
 LONGEST = 10_000  # characters that one request may draw
-LONGEST_TEXT = 10_000_000  # characters of a prompt, or of a text to score
+LONGEST_TEXT = 10_000_000  # characters of the prompts, or of the texts to score, each as long as the longest
 CODES = 0x110000  # the characters that Unicode has room for, one of which an unknown character is
-_STEPS = 1000  # of which all logits are in memory at once
+_AT_ONCE = 1_000_000  # logits that are in memory at a time
 
 
 class Alphabet:
@@ -99,6 +99,45 @@ def bits(tokens, logits):
     return keras.losses.sparse_categorical_crossentropy(tokens, logits, from_logits=True) / math.log(2)
 
 
+def read(model, tokens, lengths, targets=None):
+    """Reads texts in parts, so that long ones take little memory; for the graph of a signature.
+
+    Args:
+        model: what `generation.prefill` takes.
+        tokens: int tensor (batch, time), any time.
+        lengths: int tensor (batch,); a row of length 0 keeps the initial states, and its logits are zeros.
+        targets: None, or the tokens (batch, time) that follow.
+
+    Returns:
+        What each of the targets costs, in nats, (batch, time), of no meaning behind a length, or None; the logits after
+        the last token of each row, (batch, outputs); and the flat list of the states then.
+    """
+    batch, time = tf.unstack(tf.shape(tokens))
+    outputs = model.output_shape[-1]
+    steps = tf.maximum(1, _AT_ONCE // (outputs * batch))
+    count = -(-time // steps)
+
+    def body(part, costs, last, states):
+        now = slice(part * steps, (part + 1) * steps)
+        left = lengths - part * steps
+        here = tokens[:, now]
+        logits, states = generation.prefill(model, here, tf.clip_by_value(left, 0, tf.shape(here)[1]), states)
+        if targets is not None:
+            cost = tf.nn.sparse_softmax_cross_entropy_with_logits(targets[:, now], logits)
+            costs = costs.write(part, tf.transpose(cost))
+        last = tf.where(left[:, None] > 0, logits[:, -1], last)
+        return part + 1, costs, last, [tf.identity(state) for state in states]
+
+    loop = (
+        0,
+        tf.TensorArray(tf.float32, 0 if targets is None else count, infer_shape=False, element_shape=(None, None)),
+        tf.zeros((batch, outputs)),
+        generation.initial_states(model, batch),
+    )
+    _, costs, last, states = tf.while_loop(lambda part, *_: part < count, body, loop)
+    return None if targets is None else tf.transpose(costs.concat()), last, states
+
+
 def signatures(model, alphabet):
     """What a trained model is asked, all in the graph.
 
@@ -108,13 +147,21 @@ def signatures(model, alphabet):
     a prompt and `step` one more token: they return logits, and the states to hand to the next `step`.
     """
 
+    def to_tokens(name, text):
+        """Behind an edge each, and their lengths with it."""
+        tokens = alphabet.tokens(text)
+        lengths = tokens.row_lengths()
+        fits = tokens.nrows() * tf.reduce_max(lengths) <= LONGEST_TEXT
+        message = f"{name}: expected at most {LONGEST_TEXT} characters, those of the longest for each row"
+        with tf.control_dependencies([expect(fits, message)]):
+            tokens = tf.pad(tokens.to_tensor(), [[0, 0], [1, 0]], constant_values=EDGE)
+            return tokens, 1 + tf.cast(lengths, tf.int32)
+
     def begin(prompt):
-        tokens = alphabet.tokens(prompt)
-        lengths = tf.cast(tokens.row_lengths(), tf.int32)
-        with tf.control_dependencies(
-            [expect(lengths <= LONGEST_TEXT, f"prompt: expected {LONGEST_TEXT} characters at most")]
-        ):
-            return tf.pad(tokens.to_tensor(), [[0, 0], [1, 0]], constant_values=EDGE), lengths + 1
+        """The last token of each prompt, and the states before it."""
+        tokens, lengths = to_tokens("prompt", prompt)
+        _, _, states = read(model, tokens[:, :-1], lengths - 1)
+        return tf.gather(tokens, lengths - 1, batch_dims=1), states
 
     @tf.function(
         input_signature=[
@@ -144,36 +191,23 @@ def signatures(model, alphabet):
             expect((top_k >= 0) & (top_k <= alphabet.size), f"top_k: expected 1 to {alphabet.size}, or 0 for all"),
             expect((top_p > 0) & (top_p <= 1), "top_p: expected a number above 0 and up to 1"),
         )
-        prompt = settings.pop("prompt")
-        drawn, counts = generation.generate(model, *begin(prompt), end=EDGE, **settings)
+        last, states = begin(settings.pop("prompt"))
+        drawn, counts = generation.generate(model, last[:, None], states=states, end=EDGE, **settings)
         return {"text": alphabet.texts(drawn, counts), "characters": counts}
 
     @tf.function(input_signature=[tf.TensorSpec((None,), tf.string, name="text")])
     def score(text):
-        tokens = alphabet.tokens(checked_rows({"text": text})["text"])
-        lengths = tf.cast(tokens.row_lengths(), tf.int32)
-        checks = [
-            expect(lengths > 0, "text: expected at least one character in each"),
-            expect(lengths <= LONGEST_TEXT, f"text: expected at most {LONGEST_TEXT} characters"),
-        ]
-        with tf.control_dependencies(checks):
-            tokens = tf.identity(tokens.to_tensor())
-        batch, time = tf.shape(tokens)[0], tf.shape(tokens)[1]
-        before = tf.pad(tokens[:, :-1], [[0, 0], [1, 0]], constant_values=EDGE)
-        costs = tf.TensorArray(tf.float32, 0, dynamic_size=True, infer_shape=False, element_shape=(None, None))
-        states = generation.initial_states(model, batch)
-        for part in tf.range(-(-time // _STEPS)):
-            now = slice(part * _STEPS, (part + 1) * _STEPS)
-            logits, states = generation.prefill(model, before[:, now], states=states)
-            costs = costs.write(part, tf.transpose(bits(tokens[:, now], logits)))
-        costs = tf.transpose(costs.concat()) + tf.where(tokens == UNKNOWN, math.log2(CODES), 0.0)
-        costs = tf.where(tf.sequence_mask(lengths, time), costs, 0)
+        tokens, lengths = to_tokens("text", checked_rows({"text": text})["text"])
+        with tf.control_dependencies([expect(lengths > 1, "text: expected at least one character in each")]):
+            before, tokens, lengths = tokens[:, :-1], tokens[:, 1:], lengths - 1
+        costs, _, _ = read(model, before, lengths, targets=tokens)
+        costs = costs / math.log(2) + tf.where(tokens == UNKNOWN, math.log2(CODES), 0.0)
+        costs = tf.where(tf.sequence_mask(lengths, tf.shape(tokens)[1]), costs, 0)
         return {"bits": tf.reduce_sum(costs, axis=1), "characters": lengths, "bits_of_each": costs}
 
     @tf.function(input_signature=[tf.TensorSpec((None,), tf.string, name="prompt")])
     def prefill(prompt):
-        logits, states = generation.prefill(model, *begin(checked_rows({"prompt": prompt})["prompt"]))
-        return _answer(model, logits[:, -1], states)
+        return _answer(model, *generation.step(model, *begin(checked_rows({"prompt": prompt})["prompt"])))
 
     return {
         "serving_default": generate,

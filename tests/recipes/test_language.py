@@ -96,7 +96,7 @@ def test_one_text_is_cut_in_a_part_for_each_row():
 
 @pytest.mark.parametrize("cell", ["lstm", "coupled_lstm", "phased_lstm"])
 def test_score_is_what_prefill_and_steps_say(cell, monkeypatch):
-    monkeypatch.setattr(language, "_STEPS", 3)  # so that texts of eight characters are read in parts
+    monkeypatch.setattr(language, "_AT_ONCE", 3 * ALPHABET.size)  # so that texts of eight characters are read in parts
     model = make_model(cell)
     answer = export.as_arrays(language.signatures(model, ALPHABET))
     texts = ["abc\nabca", "cä"]
@@ -116,6 +116,17 @@ def test_score_is_what_prefill_and_steps_say(cell, monkeypatch):
         np.testing.assert_allclose(scores["bits_of_each"][row, : len(tokens)], costs, rtol=1e-4, atol=1e-4)
         assert not scores["bits_of_each"][row, len(tokens) :].any()
         assert scores["bits"][row] == pytest.approx(np.sum(costs), rel=1e-4)
+
+
+def test_texts_that_take_too_much_memory_are_refused(model, monkeypatch):
+    monkeypatch.setattr(language, "LONGEST_TEXT", 9)
+    answer = export.as_arrays(language.signatures(model, ALPHABET))
+    answer(asked("abcabcabc"))
+    message = "expected at most 9 characters, those of the longest for each row"
+    for name, signature in (("prompt", "generate"), ("prompt", "prefill"), ("text", "score")):
+        request = asked("abcab", "a") if signature == "generate" else {name: np.array(["abcab", "a"])}
+        with pytest.raises(tf.errors.InvalidArgumentError, match=f"{name}: {message}"):
+            answer(request, signature)
 
 
 def test_training_has_the_loss_that_score_tells(model, answer):

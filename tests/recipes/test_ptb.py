@@ -15,7 +15,7 @@ import tensorflow as tf
 from PIL import Image
 
 from recipes import stacked_lstm_ptb as page
-from recipes._core import baselines, cli, data, export
+from recipes._core import baselines, cli, data, export, language
 from recipes._core.errors import RecipeError
 
 NAME = "stacked_lstm_ptb"
@@ -64,6 +64,18 @@ def test_words_have_numbers_and_others_that_of_the_unknown():
 
 
 @pytest.mark.parametrize(
+    ("dataset", "known"),
+    [("penn_treebank", ["<eos>", "<unk>", "a", "bank", "sold", "the"]), ("tiny_shakespeare", ["<eos>", "<unk>", "a"])],
+)
+def test_words_seen_once_are_unknown_where_the_text_marks_none(dataset, known, monkeypatch):
+    texts = {"train": "a bank sold a\n the a\n", "validation": "a a a brook\n", "test": "the brook\n"}
+    monkeypatch.setattr(data, "prepare", lambda *_, **__: None)
+    monkeypatch.setattr(data, "read", lambda _, split: {"text": tf.constant([texts[split]])})
+    monkeypatch.setattr(data, "describe", lambda *_: {"name": dataset})
+    assert sorted(page.load(page.Config(dataset=dataset, batch_size=1, window=2)).labels) == known
+
+
+@pytest.mark.parametrize(
     ("size", "epoch", "expected"),
     [
         ("small", 3, 1),
@@ -109,7 +121,7 @@ def test_a_text_is_scored_word_by_word_however_long_it_is(cell, monkeypatch):
     texts = ["the bank sold a brook\n the", "bank", "a\n" * 11]
     answers = []
     for window in (3, 100):
-        monkeypatch.setattr(page, "WINDOW", window)
+        monkeypatch.setattr(language, "_AT_ONCE", window * len(WORDS))
         answers.append(export.as_arrays(page.serving(net, table))({"text": np.array(texts)}))
     for key, value in answers[0].items():
         same = np.array_equal if value.dtype.kind == "U" else lambda *pair: np.allclose(*pair, atol=1e-5)
