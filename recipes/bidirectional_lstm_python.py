@@ -93,6 +93,8 @@ def windows(files, cfg, seed=None):
     tokens = to_tokens(tf.strings.unicode_decode(text, "UTF-8"))
     classes = tf.constant(as_classes(letters.numpy().decode()))
     last = len(tokens) - cfg.window
+    if last < 0:
+        raise RecipeError(f"Expected a `window` of at most {len(tokens)} characters, received {cfg.window}.")
 
     def examples(batch, seed_of_batch):
         start = batch["start"]

@@ -152,7 +152,7 @@ def read_input(text, cfg, data_dir=None):
         raise RecipeError(
             f"Expected a word of 1 to {LONGEST} letters a to z and apostrophes, or test:N, received {text!r}."
         )
-    return request([text])
+    return request([text], cfg.beam)
 
 
 def show(answer):

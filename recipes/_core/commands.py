@@ -5,6 +5,7 @@ import pathlib
 import shutil
 
 import keras
+import tensorflow as tf
 
 from recipes._core import config, export as exporter, session as sessions, signatures
 from recipes._core.errors import RecipeError
@@ -83,9 +84,12 @@ def predict(recipe, arguments):
     sessions.use_device()
     answer, path = exporter.load(arguments.saved_models / arguments.name, arguments.name, arguments.version)
     cfg = _config(recipe, path)
-    requests = [recipe.read_input(text, cfg, arguments.data_dir) for text in arguments.inputs]
-    for request in requests:
-        print(f"{path}: {recipe.show(answer(request))}")
+    try:
+        requests = [recipe.read_input(text, cfg, arguments.data_dir) for text in arguments.inputs]
+        for request in requests:
+            print(f"{path}: {recipe.show(answer(request))}")
+    except tf.errors.InvalidArgumentError as error:
+        raise RecipeError(signatures.words(error)) from error
 
 
 def _check(recipe, cfg):

@@ -8,8 +8,11 @@ import importlib
 import importlib.util
 import logging
 import pathlib
+import queue
 import socket
 import sys
+import threading
+import time
 import urllib.parse
 import urllib.request
 import warnings
@@ -38,7 +41,7 @@ def prepare(name, *, embedded=None, data_dir=None):
         data_dir: where TFDS keeps its data. Default: TFDS' own, `~/tensorflow_datasets`.
 
     Raises:
-        RecipeError: the source files are not there and cannot be downloaded.
+        RecipeError: the source files are not there and cannot be downloaded, or hold something else.
     """
     plain = name.partition("/")[0]
     if importlib.util.find_spec(f"recipes.datasets.{plain}"):
@@ -61,7 +64,7 @@ def prepare(name, *, embedded=None, data_dir=None):
             # On stdout it announces a download also where there is none; pydub warns that it has no ffmpeg.
             warnings.filterwarnings("ignore", module=".*pydub")
             builder.download_and_prepare(download_config=config)
-    except ModuleNotFoundError as error:
+    except (ModuleNotFoundError, ValueError) as error:  # a package is missing, or holds other data
         raise RecipeError(str(error)) from error
     except (OSError, tfds.download.DownloadError, NonMatchingChecksumError) as error:
         if not builder.url_infos:
@@ -97,11 +100,27 @@ def _check_network(builder):
     """Raises OSError within seconds where the hosts of the source files cannot be reached, which TFDS does not."""
     if urllib.request.getproxies():
         return
-    for host in {urllib.parse.urlparse(url).hostname for url in builder.url_infos or {}}:
+    hosts = {urllib.parse.urlparse(url).hostname for url in builder.url_infos or {}}
+    failures = queue.SimpleQueue()
+
+    def connect(host):
         try:
             socket.create_connection((host, 443), timeout=_SECONDS_TO_CONNECT).close()
+            failures.put(None)
         except OSError as error:
-            raise OSError(f"no connection to {host} ({error})") from error
+            failures.put(f"no connection to {host} ({error})")
+
+    # A look-up of a name takes as long as it likes, and a host has several addresses, each of which may be tried.
+    for host in hosts:
+        threading.Thread(target=connect, args=(host,), daemon=True).start()
+    end = time.monotonic() + _SECONDS_TO_CONNECT
+    for _ in hosts:
+        try:
+            failure = failures.get(timeout=max(0, end - time.monotonic()))
+        except queue.Empty:
+            failure = f"no connection to {', '.join(sorted(hosts))} within {_SECONDS_TO_CONNECT} seconds"
+        if failure:
+            raise OSError(failure)
 
 
 def read(builder, split):

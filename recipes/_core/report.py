@@ -90,7 +90,8 @@ def markdown(runs):
     for same in itertools.chain.from_iterable(by_dataset(runs)):
         run, (mean, spread), minutes = same[0], same.figure(), f"{same.seconds / 60:.1f}"
         name = " ".join(f"`{part}`" for part in (run.recipe.name, *run.changed("dataset", "seed")))
-        figure = f"{words(run.metric)} {mean}" + (f" ({spread}, {len(same)} seeds)" if spread else "")
+        seeds = f"{len(same)} seeds" if len(same) > 1 else ""
+        figure = f"{words(run.metric)} {mean}" + (f" ({', '.join(filter(None, (spread, seeds)))})" if seeds else "")
         beside = ", ".join(f"{words(other)} {same.figure(other)[0]}" for other in run.metrics if other != run.metric)
         published = " to ".join(f"{text} ({source})" for source, text in _ends(run.published))
         devices = _each(run.device for run in same)

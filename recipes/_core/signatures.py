@@ -4,6 +4,7 @@ A check that fails is an InvalidArgument with our words, wherever the graph runs
 """
 
 import inspect
+import re
 
 import numpy as np
 import tensorflow as tf
@@ -59,6 +60,15 @@ def checked_signals(signals, lengths, limit=LIMIT, names=("inputs", "lengths")):
 def checked_tokens(tokens, count, name):
     """Int `tokens`, all of them from 0 to `count` - 1."""
     return checked({name: tokens}, expect((tokens >= 0) & (tokens < count), f"{name}: expected 0 to {count - 1}"))[name]
+
+
+def words(error):
+    """The message of an error, ours where it is one of a check, without the places in TensorFlow's graph."""
+    text = getattr(error, "message", None) or str(error) or type(error).__name__
+    ours = re.search(r"assertion failed: \[(.*?)\]\s*(?:\n|\[\[|\[Op:|$)", text, re.DOTALL)
+    if not ours:
+        ours = re.search(r"^(.*\S)\s*\n?\s*\[\[\{\{", text, re.MULTILINE) or re.search(r"^(.*\S)", text)
+    return ours[1].replace("] [", " ")[:1000]  # a check that tells several things
 
 
 def by_name(function, specs):

@@ -38,7 +38,7 @@ def fit(model, train, *, validation, epochs, session):
     validation_data = validation.epoch()
     with _Progress(epochs, len(train), keeper.step) as progress, _signals_to(keeper):
         for epoch in range(keeper.step // len(train), epochs):
-            started = time.perf_counter()
+            keeper.begin_epoch()
             logs = model.fit(
                 train.epoch(epoch, start=keeper.step % len(train)),
                 validation_data=validation_data,
@@ -50,7 +50,7 @@ def fit(model, train, *, validation, epochs, session):
             ).history
             row = {"epoch": epoch + 1} | {name: values[-1] for name, values in logs.items()}
             row["learning_rate"] = float(keras.ops.convert_to_numpy(model.optimizer.learning_rate))
-            row["seconds"] = round(time.perf_counter() - started, 3)
+            row["seconds"] = round(keeper.seconds(), 3)
             history.append(row)
             progress.epoch(row)
             keeper.save()
@@ -78,14 +78,24 @@ class _Keeper(keras.callbacks.Callback):
         # The states of stateful layers are not among the variables of their model.
         states = keras.tree.flatten([layer.states for layer in self._stateful])
         variables = [*model.variables, *states, *model.optimizer.variables, *model.metrics_variables]
-        self._checkpoint = tf.train.Checkpoint(variables=[variable.value for variable in variables])
+        self._spent = tf.Variable(0.0, dtype=tf.float64)  # seconds of this epoch in the processes before
+        self._checkpoint = tf.train.Checkpoint(
+            variables=[variable.value for variable in variables], seconds=self._spent
+        )
         self._manager = tf.train.CheckpointManager(self._checkpoint, session.folder / "checkpoint", max_to_keep=1)
-        self._seconds = 60 * session.checkpoint_minutes
-        self._saved_at = time.monotonic()
+        self._interval = 60 * session.checkpoint_minutes
+        self._saved_at = self._began = time.monotonic()
         self._steps_per_epoch = steps_per_epoch
         self._restored = self.asked_to_stop = False
         latest = self._manager.latest_checkpoint
         self.step = int(latest.rpartition("-")[2]) if latest else 0
+
+    def begin_epoch(self):
+        self._began = time.monotonic()
+
+    def seconds(self):
+        """How long the epoch has taken, also before the run was stopped."""
+        return float(self._spent) + time.monotonic() - self._began
 
     def restore(self):
         if not self._restored and self._manager.latest_checkpoint:
@@ -110,13 +120,15 @@ class _Keeper(keras.callbacks.Callback):
         self.step += 1
         if self.step % self._steps_per_epoch == 0:
             return  # the end of the epoch writes its checkpoint, after its metrics
-        if self.asked_to_stop or time.monotonic() - self._saved_at >= self._seconds:
+        if self.asked_to_stop or time.monotonic() - self._saved_at >= self._interval:
             self.save()
             self.stop_if_asked()
 
     def save(self):
+        ends = self.step % self._steps_per_epoch == 0
+        self._spent.assign(0.0 if ends else self.seconds())
         self._manager.save(checkpoint_number=self.step)
-        self._saved_at = time.monotonic()
+        self._saved_at = self._began = time.monotonic()
 
     def stop_if_asked(self):
         if self.asked_to_stop:

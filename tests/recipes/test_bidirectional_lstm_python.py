@@ -162,3 +162,12 @@ def test_end_to_end(direction, data_dir, tmp_path, monkeypatch, capsys):
     assert f"test accuracy        {card['metrics']['test_accuracy']:.4f}" in capsys.readouterr().out
     assert cli.main(["predict", NAME, "x = 1"]) == 0
     assert "\x1b[" in capsys.readouterr().out
+    (tmp_path / "long.py").write_text("x" * 1_000_001)
+    assert cli.main(["predict", NAME, "long.py"]) == 2
+    assert capsys.readouterr().err == "error: text: expected at most 1000000 time steps\n"
+
+
+def test_a_window_longer_than_the_text_is_refused():
+    files = {"text": tf.constant(["x = 1", "y"]), "labels": tf.constant(["n.o.0", "n"])}
+    with pytest.raises(RecipeError, match="Expected a `window` of at most 6 characters, received 7"):
+        recipe.windows(files, recipe.Config(window=7))

@@ -203,7 +203,9 @@ def test_evaluate_counts_every_word_and_draws(tmp_path):
 
 
 def test_a_person_asks_with_a_word_and_is_told_the_best_answers():
-    assert page.read_input("Hello", page.Config())["word"].tolist() == ["Hello"]
+    asked = page.read_input("Hello", page.Config(beam=7))
+    assert asked["word"].tolist() == ["Hello"]
+    assert asked["beam"].tolist() == [7]
     for nonsense in ("", "two words", "x" * 41, "naïve"):
         with pytest.raises(RecipeError, match="Expected a word of 1 to 40 letters a to z and apostrophes"):
             page.read_input(nonsense, page.Config())

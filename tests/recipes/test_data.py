@@ -110,6 +110,22 @@ def test_of_many_source_files_those_of_the_configuration_are_named(name, files, 
     assert f"place the files\n  {files}\nin the folder\n  {folder}" in str(error.value)
 
 
+def test_a_host_that_does_not_answer_is_not_waited_for(tmp_path, monkeypatch):
+    monkeypatch.setattr(data, "_SECONDS_TO_CONNECT", 0.2)
+    monkeypatch.setattr("urllib.request.getproxies", dict)
+    monkeypatch.setattr("socket.create_connection", lambda *_, **__: time.sleep(30))
+    started = time.monotonic()
+    with pytest.raises(RecipeError, match=r"no connection to .* within 0.2 seconds"):
+        data.prepare("mnist", data_dir=tmp_path)
+    assert time.monotonic() - started < 10
+
+
+def test_another_version_of_a_package_is_told(tmp_path, monkeypatch):
+    monkeypatch.setattr(mnist_5k_dataset_builder, "_SHA256", "0" * 64)
+    with pytest.raises(RecipeError, match=r"sha256 0000.*received 167bbe5f"):
+        data.prepare("mnist_5k", data_dir=tmp_path)
+
+
 def test_a_broken_placed_file_is_refused(no_network, tmp_path):
     folder = tmp_path / "downloads/manual/mnist"
     folder.mkdir(parents=True)

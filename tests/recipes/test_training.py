@@ -171,6 +171,17 @@ def test_stateful_layers_start_anew_with_each_epoch_and_each_validation_and_are_
         np.testing.assert_array_equal(value, expected)
 
 
+def test_the_time_before_a_stop_counts(tmp_path, monkeypatch):
+    save = training._Keeper.save
+    with monkeypatch.context() as patch:
+        patch.setattr(training._Keeper, "save", lambda keeper: (time.sleep(1), save(keeper)))
+        with pytest.raises(KeyboardInterrupt):
+            fit(tmp_path, 5, patch)
+    _, history = fit(tmp_path)
+    assert history[0]["seconds"] > 1
+    assert history[1]["seconds"] < 1
+
+
 @pytest.mark.slow
 def test_killed_and_resumed_equals_uninterrupted(data_dir, tmp_path):
     command = [sys.executable, "-m", "recipes", "train", "vanilla_lstm_mnist", f"--data-dir={data_dir}"]

@@ -5,7 +5,6 @@ import concurrent.futures
 import gc
 import os
 import pathlib
-import re
 import threading
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -16,6 +15,7 @@ from tensorflow_serving.apis import prediction_log_pb2
 from recipes._core import artifact
 from recipes._core.server import joining, link, models
 from recipes._core.server.refusal import Refused, Why
+from recipes._core.signatures import words
 
 _LOADED = 2  # versions of a model at a time: the newest, and the other one that was asked last
 
@@ -46,7 +46,7 @@ class Replica:
             try:
                 value = getattr(self, method)(*arguments)
             except Exception as error:  # a fault of ours, of which the caller must hear
-                value = Refused(Why.FAILED, _words(error))
+                value = Refused(Why.FAILED, words(error))
             reply(value)
 
         self._threads.submit(compute)
@@ -56,16 +56,14 @@ class Replica:
         try:
             self._load(name, number)
         except Exception as error:  # whatever a file that somebody put there may cause
-            return _words(error)
+            return words(error)
 
     def answer(self, name, number, signature, requests):
         """For each of the requests, which have one `joining.key`, a dict of name to array, or `Refused`."""
         try:
             model = self._load(name, number)
         except Exception as error:  # deleted, or never whole
-            return [Refused(Why.NOT_FOUND, f"version {number} of {name} does not load: {_words(error)}")] * len(
-                requests
-            )
+            return [Refused(Why.NOT_FOUND, f"version {number} of {name} does not load: {words(error)}")] * len(requests)
         if len(requests) > 1:
             try:
                 answer = _call(model, signature, joining.join(requests))
@@ -77,11 +75,11 @@ class Replica:
             try:
                 answers.append(_call(model, signature, request))
             except (tf.errors.InvalidArgumentError, tf.errors.OutOfRangeError) as error:
-                answers.append(Refused(Why.INVALID, _words(error)))
+                answers.append(Refused(Why.INVALID, words(error)))
             except tf.errors.ResourceExhaustedError as error:
-                answers.append(Refused(Why.TOO_LARGE, f"more memory than there is: {_words(error)}"))
+                answers.append(Refused(Why.TOO_LARGE, f"more memory than there is: {words(error)}"))
             except Exception as error:  # a fault of ours must not take the process with it
-                answers.append(Refused(Why.FAILED, _words(error)))
+                answers.append(Refused(Why.FAILED, words(error)))
         return answers
 
     def _load(self, name, number):
@@ -133,12 +131,3 @@ def _warm_up(model, path):
             request = prediction_log_pb2.PredictionLog.FromString(record).predict_log.request
             inputs = {name: tf.make_ndarray(tensor) for name, tensor in request.inputs.items()}
             _call(model, request.model_spec.signature_name, inputs)
-
-
-def _words(error):
-    """The message of an error, ours where it is one of a check, without the places in TensorFlow's graph."""
-    text = getattr(error, "message", None) or str(error) or type(error).__name__
-    ours = re.search(r"assertion failed: \[(.*?)\]\s*(?:\n|\[\[|\[Op:|$)", text, re.DOTALL)
-    if not ours:
-        ours = re.search(r"^(.*\S)\s*\n?\s*\[\[\{\{", text, re.MULTILINE) or re.search(r"^(.*\S)", text)
-    return ours[1].replace("] [", " ")[:1000]  # a check that tells several things
