@@ -49,8 +49,8 @@ def beam_search(model, request, *, start, end, max_length, beam=1, length_penalt
 
     In each step the `beam` most probable beginnings of each row are kept. One that has ended stays as it is. At the end
     they are ordered by log probability / ((5 + length) / 6) ** length_penalty (Wu et al. 2016), where the length counts
-    the end token. `beam`, `max_length` and `length_penalty` may be tensors (batch,), one for each row, whose values are
-    not looked at.
+    an end token, also of those that were cut off before it. `beam`, `max_length` and `length_penalty` may be tensors
+    (batch,), one for each row, whose values are not looked at.
 
     Args:
         model: of `encoder_decoder_lstm`.

@@ -83,7 +83,9 @@ def test_embedded_data_needs_no_network(name, no_network, tmp_path):
 @each_page
 def test_kept_cards_fit_the_page(name):
     page = cli.page(name)
-    for path in (ROOT / "saved_models" / name / "cards").glob("*.json"):
+    paths = list((ROOT / "saved_models" / name / "cards").glob("*.json"))
+    assert paths
+    for path in paths:
         card = json.loads(path.read_text())
         page.Config(**card["config"])
         assert card["recipe"] == name

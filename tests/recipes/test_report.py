@@ -242,6 +242,14 @@ def test_keep_writes_nothing_where_a_run_is_not_finished(here, capsys):
     assert not (here / "saved_models").exists()
 
 
+def test_seeds_are_counted_also_where_their_figures_look_alike(capsys):
+    folders = [run(f"20260101-12000{seed}", 0.972 + 1e-6 * seed, seed=seed) for seed in range(2)]
+    assert cli.main(["keep", *map(str, folders)]) == 0
+    capsys.readouterr()
+    assert cli.main(["report", "--markdown"]) == 0
+    assert "| test accuracy 97.2 % (2 seeds) |" in capsys.readouterr().out
+
+
 def test_readme_has_the_table_of_the_kept_cards(capsys):
     assert cli.main(["report", "--markdown", f"--cards={ROOT / 'saved_models'}"]) == 0
     table, error = capsys.readouterr()
