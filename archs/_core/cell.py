@@ -275,8 +275,11 @@ class Cell(keras.layers.SimpleRNNCell):
         memory, mask = self.memory
         memory = ops.cast(memory, self.compute_dtype)
         if mask is None:
-            return self.prepare(memory, ops.ones_like(memory[..., 0]))
-        return self.prepare(ops.where(mask[..., None], memory, 0), ops.cast(mask, self.compute_dtype))
+            mask = ops.ones_like(memory[..., 0])
+        else:
+            memory, mask = ops.where(mask[..., None], memory, 0), ops.cast(mask, self.compute_dtype)
+        # Outside a call of the layer, weights come in their own dtype.
+        return [ops.cast(prepared, self.compute_dtype) for prepared in self.prepare(memory, mask)]
 
     def prepare(self, memory, mask):
         """All that depends on the memory and the weights alone, as a list of float tensors.

@@ -180,8 +180,9 @@ class AttentionDecoderCell(Cell):
         """The context (batch, m) and the attention weights (batch, memory time) for outputs h of the inner cell."""
         keys, values, mask = self.prepared_memory()
         if self.attention == "bahdanau":
-            query = self.product(h, self.query_kernel)
-            scores = ops.sum(ops.tanh(query[:, None] + keys) * self.score_kernel, axis=-1)
+            # `alignment` is asked outside a call of the layer, where weights come in their own dtype.
+            query = ops.cast(self.product(h, self.query_kernel), keys.dtype)
+            scores = ops.sum(ops.tanh(query[:, None] + keys) * ops.cast(self.score_kernel, keys.dtype), axis=-1)
         else:
             scores = ops.matmul(keys, h[..., None])[..., 0]
         scores = scores + (mask - 1) * 1e4

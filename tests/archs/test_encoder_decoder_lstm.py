@@ -70,6 +70,18 @@ def test_a_beam_of_one_is_greedy_and_blind_to_other_rows():
         np.testing.assert_array_equal(alone["tokens"][0], greedy["tokens"][row])
 
 
+@pytest.mark.parametrize(("attention", "bidirectional"), KINDS)
+def test_a_model_of_half_precision_writes_and_looks_as_it_is_trained_to(attention, bidirectional):
+    model = random_model(attention, bidirectional, dtype="mixed_bfloat16")
+    found = archs.decoding.beam_search(model, X, start=0, end=END, max_length=LONGEST, beam=31)
+    for row, sequences in enumerate(all_sequences(model)):
+        assert float(found["log_probabilities"][row, 0]) == pytest.approx(sequences[0][0], abs=0.1)
+    if attention:
+        looked = archs.decoding.attention(model, X, found["tokens"][:, 0])
+        expected = archs.decoding.attention(random_model(attention, bidirectional), X, found["tokens"][:, 0])
+        np.testing.assert_allclose(looked, expected, atol=0.05)
+
+
 def test_length_penalty_orders_the_same_sequences_otherwise():
     model, search = random_model(), {"start": 0, "end": END, "max_length": LONGEST, "beam": 31}
     found = archs.decoding.beam_search(model, X, length_penalty=3.0, **search)

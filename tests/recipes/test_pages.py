@@ -7,10 +7,11 @@ import pathlib
 import time
 
 import keras
+import numpy as np
 import pytest
 
 import archs
-from recipes._core import cli
+from recipes._core import cli, export
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 EMBEDDED = [
@@ -78,6 +79,24 @@ def test_embedded_data_needs_no_network(name, no_network, tmp_path):
     page = cli.page(name)
     splits = page.load(page.Config(), tmp_path)
     assert min(splits.train.examples, splits.validation.examples, len(next(iter(splits.test.values())))) > 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", EMBEDDED)
+def test_a_page_trains_and_answers_in_half_precision(name, data_dir):
+    page = cli.page(name)
+    cfg = page.Config(units=8)
+    splits = page.load(cfg, data_dir)
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    try:
+        model = page.build_model(cfg, steps=1)
+        assert np.isfinite(model.train_on_batch(*next(iter(splits.train.epoch())), return_dict=True)["loss"])
+        answer = export.as_arrays(page.serving(model, splits))
+        for signature, request in page.sample(model, splits).items():
+            for output, value in answer(request, signature).items():
+                assert value.dtype.kind in "iU" or (value.dtype == "float32" and np.all(np.isfinite(value))), output
+    finally:
+        keras.config.set_dtype_policy("float32")
 
 
 @each_page
