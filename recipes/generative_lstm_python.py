@@ -7,8 +7,8 @@ million characters to train, 15 to validate, 13 of 0.6 million to test, by a has
 Python has other files. Rows of a batch read file after file side by side: states are carried from batch to batch and
 begin anew with each file; gradients go back as far as a batch does.
 The figure is what the test files cost, each read once from its beginning to its end.
-Result: 1.75, 1.79 and 1.73 bits per character with `--seed=0`, 1 and 2, 360,162 parameters, 11 to 12 minutes of
-training on one of two CPU cores, the other being busy; 1.72 and 1.78 with `--epochs=6` and `--seed=0` and 1. On the
+Result: 1.75, 1.79 and 1.73 bits per character with `--seed=0`, 1 and 2, 360,162 parameters, 8 minutes of training on
+two CPU cores, 11 to 12 where another training shared them; 1.72 and 1.78 with `--epochs=6` and `--seed=0` and 1. On the
 same test files gzip needs 1.85, xz 1.57, and 1.39 after the training files, since both find again what a file has said
 long before; counts of five characters need 2.12.
 """
