@@ -17,10 +17,11 @@ class _Layers:
                 f"Expected a model of `generative_lstm`, or `stacked_lstm` of tokens, received {model.name!r}."
             )
         self.embedding, self.outputs = layers["embedding"], layers["outputs"]
-        if self.outputs.activation is not keras.activations.linear:
+        activation = self.outputs.activation
+        if activation not in (keras.activations.linear, keras.activations.log_softmax):
             raise ValueError(
                 "Expected a model whose outputs are logits, received one with "
-                f"`activation={self.outputs.activation.__name__!r}`."
+                f"`activation={getattr(activation, '__name__', activation)!r}`."
             )
         self.is_residual = any(isinstance(layer, keras.layers.Add) for layer in model.layers)
         count = sum(name.startswith("recurrent_") for name in layers)
@@ -51,7 +52,8 @@ def prefill(model, tokens, lengths=None, states=None):
     """Reads the beginning of a text.
 
     Args:
-        model: of `generative_lstm`, stateful or not; the states that it carries are neither read nor changed.
+        model: of `generative_lstm`, or of `stacked_lstm` over tokens. The states that a stateful one carries are
+            neither read nor changed.
         tokens: int tensor (batch, time), with at least one time step.
         lengths: int tensor (batch,); a row of length 0 keeps its states, and its logits say nothing. Default: all of
             the time.
@@ -79,7 +81,7 @@ def step(model, tokens, states):
     """Reads one more token.
 
     Args:
-        model: of `generative_lstm`.
+        model: see `prefill`.
         tokens: int tensor (batch,).
         states: flat list, as `prefill`, `step` or `initial_states` returned it.
 
@@ -101,7 +103,7 @@ def generate(
     """Draws tokens, each after all before it. Each row has its own settings, and what it draws depends on nothing else.
 
     Args:
-        model: of `generative_lstm`.
+        model: see `prefill`.
         tokens: int tensor (batch, time), the beginnings, with at least one token each.
         lengths: int tensor (batch,), of the beginnings. Default: all of the time.
         max_new_tokens: int, or int tensor (batch,), how many to draw.
@@ -126,11 +128,11 @@ def generate(
     batch = tf.shape(tokens)[0]
 
     def rows(name, value, dtype, holds=None, expected=None):
-        value = tf.convert_to_tensor(value)
+        value = tf.cast(value, dtype)
         known = tf.get_static_value(value)
         if holds and known is not None and not np.all(holds(known)):
             raise ValueError(f"Expected `{name}` to be {expected}, received {known}.")
-        return tf.broadcast_to(tf.cast(value, dtype), [batch])
+        return tf.broadcast_to(value, [batch])
 
     budget = rows("max_new_tokens", max_new_tokens, tf.int32, lambda n: n >= 0, "0 or more")
     temperature = rows("temperature", temperature, tf.float32, lambda t: (t > 0) & np.isfinite(t), "a positive number")

@@ -10,7 +10,7 @@ from archs._core.lengths import CutToLengths
 class TiedEmbedding(keras.layers.ReversibleEmbedding):
     """`keras.layers.ReversibleEmbedding` that, turned round, hands the mask of its input on.
 
-    Its logits have the dtype of the weights, also under a mixed policy.
+    Under a mixed policy its logits have the dtype of the weights, which are rounded before the product.
     """
 
     def __init__(self, *args, **kwargs):

@@ -282,7 +282,8 @@ def _weights(cell):
 def _an_empty_memory(cell):
     if not cell.reads_memory:
         return None
-    return cell.prepare(tf.zeros((1, 1, cell.memory_size), cell.compute_dtype), tf.ones((1, 1), cell.compute_dtype))
+    prepared = cell.prepare(tf.zeros((1, 1, cell.memory_size), cell.compute_dtype), tf.ones((1, 1), cell.compute_dtype))
+    return [tf.cast(array, cell.compute_dtype) for array in prepared]
 
 
 def fused_loop(cell, x, states, mask, training, keep_outputs, add_bias=False):

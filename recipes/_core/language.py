@@ -102,6 +102,8 @@ def bits(tokens, logits):
 def read(model, tokens, lengths, targets=None):
     """Reads texts in parts, so that long ones take little memory; for the graph of a signature.
 
+    In half precision the clock of a `phased_lstm` is rounded from part to part.
+
     Args:
         model: what `generation.prefill` takes.
         tokens: int tensor (batch, time), any time.

@@ -125,10 +125,11 @@ class _Keeper(keras.callbacks.Callback):
             self.stop_if_asked()
 
     def save(self):
-        ends = self.step % self._steps_per_epoch == 0
-        self._spent.assign(0.0 if ends else self.seconds())
+        is_whole = self.step % self._steps_per_epoch == 0
+        spent, self._began = self.seconds(), time.monotonic()
+        self._spent.assign(0.0 if is_whole else spent)
         self._manager.save(checkpoint_number=self.step)
-        self._saved_at = self._began = time.monotonic()
+        self._saved_at = time.monotonic()
 
     def stop_if_asked(self):
         if self.asked_to_stop:

@@ -110,6 +110,13 @@ def test_weight_gradients_are_summed_in_single_precision():
     assert float(tape.gradient(loss, cell.recurrent_kernel.value)[0, 0]) == 1024
 
 
+@pytest.mark.parametrize("attention", ["bahdanau", "luong"])
+def test_a_cell_that_reads_a_memory_is_fused_in_half_precision_too(attention):
+    cell = archs.AttentionDecoderCell(6, attention=attention, dtype="mixed_bfloat16")
+    cell.build((None, 4))
+    assert loop_of(cell) == "fused"
+
+
 def test_a_kernel_that_differs_between_steps_is_left_to_autodiff():
     class Fast(archs.SimpleRNNCell):
         def recur(self, x, states):

@@ -5,6 +5,7 @@ import importlib.metadata
 import os
 import pathlib
 import shutil
+import threading
 import time
 
 import numpy as np
@@ -111,13 +112,22 @@ def test_of_many_source_files_those_of_the_configuration_are_named(name, files, 
 
 
 def test_a_host_that_does_not_answer_is_not_waited_for(tmp_path, monkeypatch):
-    monkeypatch.setattr(data, "_SECONDS_TO_CONNECT", 0.2)
+    over = threading.Event()
+
+    def hang(*_, **__):
+        over.wait(30)
+        raise OSError("it does not answer")
+
+    monkeypatch.setattr(data, "_SECONDS_TO_CONNECT", 0.1)
     monkeypatch.setattr("urllib.request.getproxies", dict)
-    monkeypatch.setattr("socket.create_connection", lambda *_, **__: time.sleep(30))
+    monkeypatch.setattr("socket.create_connection", hang)
     started = time.monotonic()
-    with pytest.raises(RecipeError, match=r"no connection to .* within 0.2 seconds"):
-        data.prepare("mnist", data_dir=tmp_path)
-    assert time.monotonic() - started < 10
+    try:
+        with pytest.raises(RecipeError, match=r"no connection to .* within 0.2 seconds"):
+            data.prepare("mnist", data_dir=tmp_path)
+        assert time.monotonic() - started < 10
+    finally:
+        over.set()
 
 
 def test_another_version_of_a_package_is_told(tmp_path, monkeypatch):

@@ -96,7 +96,7 @@ def test_one_text_is_cut_in_a_part_for_each_row():
 
 @pytest.mark.parametrize("cell", ["lstm", "coupled_lstm", "phased_lstm"])
 def test_score_is_what_prefill_and_steps_say(cell, monkeypatch):
-    monkeypatch.setattr(language, "_AT_ONCE", 3 * ALPHABET.size)  # so that texts of eight characters are read in parts
+    monkeypatch.setattr(language, "_AT_ONCE", 6 * ALPHABET.size)  # of two texts, three characters at a time
     model = make_model(cell)
     answer = export.as_arrays(language.signatures(model, ALPHABET))
     texts = ["abc\nabca", "cä"]

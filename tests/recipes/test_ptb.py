@@ -121,7 +121,7 @@ def test_a_text_is_scored_word_by_word_however_long_it_is(cell, monkeypatch):
     texts = ["the bank sold a brook\n the", "bank", "a\n" * 11]
     answers = []
     for window in (3, 100):
-        monkeypatch.setattr(language, "_AT_ONCE", window * len(WORDS))
+        monkeypatch.setattr(language, "_AT_ONCE", window * len(texts) * len(WORDS))
         answers.append(export.as_arrays(page.serving(net, table))({"text": np.array(texts)}))
     for key, value in answers[0].items():
         same = np.array_equal if value.dtype.kind == "U" else lambda *pair: np.allclose(*pair, atol=1e-5)
