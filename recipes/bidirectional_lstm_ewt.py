@@ -8,7 +8,7 @@ Data: the English Web Treebank of Universal Dependencies 2.10 in its published s
 to validate, 2,077 to test, with 17 universal tags (UPOS). What has no head in the tree is no word and is left out, as
 in the field's own evaluation: "don't" beside its words "do" and "n't", and words that an ellipsis leaves unsaid.
 Result: 94.8, 94.7 and 94.5 % of the test words with `--seed=0`, 1 and 2, 79.3 to 80.5 % of those that training never
-saw; 1,234,661 parameters, 125 to 289 seconds of training on one of two CPU cores. Each word's most frequent tag:
+saw; 1,234,661 parameters, 125 to 372 seconds of training on one of two CPU cores. Each word's most frequent tag:
 85.8 %, and 28.8 % of the unseen words. UDPipe 2, which also reads what multilingual BERT says of the words, has 97.4 %
 on this release.
 """

@@ -6,8 +6,8 @@ Data: piano rolls of 382 chorales in the splits of Boulanger-Lewandowski et al. 
 to test. TFDS downloads 0.1 MB. `--dataset=nottingham`, `piano_midi` and `muse_data` take their other collections.
 The figure is the negative log-likelihood of a frame given all frames before it, in nats, summed over the keys and
 averaged over the frames of the whole test split, but for the first of each piece, as Bai et al. 2018 compute it.
-Result: 8.14 (8.12 to 8.16 over seeds 0, 1 and 2) with `--cell=lstm`, 8.36 (8.33 to 8.40) with `gru` and 8.37 (8.36 to
-8.37) with `simple_rnn`; 248,888, 191,088 and 75,488 parameters, about 82, 99 and 40 seconds of training on two CPU
+Result: 8.14 (8.12 to 8.16 over seeds 0, 1 and 2) with `--cell=lstm`, 8.36 (8.33 to 8.40) with `gru` and 8.36 (8.36 to
+8.37) with `simple_rnn`; 248,888, 191,088 and 75,488 parameters, about 75, 80 and 38 seconds of training on two CPU
 cores shared with other work. Each key with its frequency alone costs 11.09, with what it did in the frame before 10.49.
 Bai et al. 2018 have 8.45, 8.43 and 8.91, Chung et al. 2014 8.67, 8.54 and 9.10. That LSTM and GRU are about equal holds
 within 0.25; so does the simple network here, other than there.

@@ -9,7 +9,7 @@ Data: the Penn Treebank as Mikolov prepared it, 929,589 words to train, 73,760 t
 lines counted, with its 10,000 words. Of `tiny_shakespeare`, whose words and punctuation the page cuts apart, those that
 were seen once are unknown; 262,014 to train, 15,226 to validate, 15,060 to test.
 Result: on tiny_shakespeare, with the second command and `--seed=0`, 1 and 2, test perplexity 64.0, 64.1 and 63.6,
-1,927,243 parameters, 225 to 382 seconds of training on two shared CPU cores; an interpolated Kneser-Ney model of
+1,927,243 parameters, 225 to 248 seconds of training on two shared CPU cores; an interpolated Kneser-Ney model of
 5-grams has 94.3, one of single words 210.5. The Penn Treebank, for which the paper has 114.5, 82.7 and 78.4 with its
 small, medium and large model, is not free and was not measured here.
 """
