@@ -277,7 +277,7 @@ def _table(configurations):
 
 
 def _each(texts):
-    return ", ".join(dict.fromkeys(texts))
+    return "; ".join(dict.fromkeys(texts))
 
 
 def _details(run, state):
