@@ -15,7 +15,8 @@ import pytest
 import tensorflow as tf
 
 import archs
-from archs._core import registry
+from archs._core import noise, registry
+from archs._core.step import Step
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 CELLS, ARCHS = archs.list_cells(), archs.list_archs()
@@ -315,6 +316,130 @@ def test_activations_and_initializers_act(name):
         if role in starts:
             assert np.float32(starts[role]) in np.asarray(weight), weight.name
             assert role == "bias" or len(np.unique(weight)) == 1
+
+
+@each_case
+def test_every_activation_argument_acts_wherever_it_can(name, case):
+    """With softsign for all of them, a step holds no other squashing function but those that its paper fixes."""
+    settings = arguments_of(archs.get(name))
+    given = dict.fromkeys((argument for argument in settings if argument.endswith("activation")), "softsign")
+    cell = recurrent(name, case=case | given).cell
+    step = tf.function(lambda x, states: cell(x, states)[1])
+    specs = [tf.TensorSpec((BATCH, size), tf.float64) for size in (FEATURES, *cell.state_size)]
+    graph = step.get_concrete_function(specs[0], specs[1:]).graph.as_graph_def()
+    used = {node.op for node in graph.node} | {node.op for f in graph.library.function for node in f.node_def}
+    squashing = {"Tanh", "Relu"} | ({"Sigmoid"} if "recurrent_activation" in given else set())
+    assert used & squashing == set(getattr(reference_of(name), "FIXED", ()))
+
+
+def fingerprint(name, arguments):
+    """What arguments of a cell may change: its weights and their first values, its states, its answers, its losses."""
+    keras.utils.set_random_seed(0)
+    layer = archs.Recurrent(create(name, UNITS, dtype="float64", **arguments), return_sequences=True)
+    layer.build((BATCH, TIME, FEATURES))
+    starts = [np.asarray(w) for w in layer.weights]
+    randomize(layer)
+    answers = [layer(inputs(), training=training) for training in (False, True)]
+    return [*starts, *layer.cell.get_initial_state(1), *answers, *layer.losses]
+
+
+OWN_ARGUMENTS = [
+    (name, argument)
+    for name in CELLS
+    for argument in inspect.signature(archs.get(name).__init__).parameters
+    if argument not in ("self", "units", "kwargs")
+]
+
+
+@pytest.mark.parametrize(("name", "argument"), OWN_ARGUMENTS)
+def test_every_argument_of_its_own_acts(name, argument):
+    value = non_default(name, argument, arguments_of(archs.get(name))[argument])
+    cases = [case for case in cases_of(name) if argument not in case]  # some act beside another only
+    changed = False
+    for case in cases:
+        before, after = fingerprint(name, case), fingerprint(name, case | {argument: value})
+        shapes = [[tuple(array.shape) for array in arrays] for arrays in (before, after)]
+        same = shapes[0] == shapes[1] and all(np.array_equal(a, b) for a, b in zip(before, after, strict=True))
+        changed = changed or not same
+    assert changed, f"{argument}={value!r} changes nothing in any of {cases}"
+
+
+@each_cell
+def test_every_recurrent_weight_multiplies_through_the_step(name, monkeypatch):
+    """`Step.recurrent_product` sees each element of the recurrent kernels that matters, and each input has its site."""
+    for case in cases_of(name):
+        layer = recurrent(name, case=case, return_sequences=True)
+        cell, kernels = layer.cell, []
+        seen = Step.recurrent_product
+
+        def product(step, a, kernel, site=0, cell=cell, kernels=kernels, seen=seen):
+            assert a.shape[-1] == cell.product_sizes[site]
+            kernels.append(kernel)
+            return seen(step, a, kernel, site)
+
+        monkeypatch.setattr(Step, "recurrent_product", product)
+        weights = [w for w in cell.weights if "recurrent_kernel" in w.name]
+        states = [tf.constant(state) for state in initial(layer)]
+        with tf.GradientTape(persistent=True) as tape:
+            new = cell(tf.constant(inputs()[:, 0]), states)[1]
+            loss = tf.add_n([tf.reduce_sum(state**2) for state in new])
+            passed = tf.add_n([tf.reduce_sum(kernel**2) for kernel in kernels]) if kernels else tf.constant(0.0)
+        monkeypatch.setattr(Step, "recurrent_product", seen)
+        places = [w.value for w in weights]
+        for weight, by, through in zip(
+            weights,
+            tape.gradient(loss, places),
+            tape.gradient(passed, places, unconnected_gradients="zero"),
+            strict=True,
+        ):
+            assert np.all((np.asarray(by) == 0) | (np.asarray(through) != 0)), weight.name
+
+
+def roles_of(cell, rows=100):
+    """Which gates, opened by their bias, keep more of the memory and which write more to it, without other weights.
+
+    Returns:
+        A dict of gate to (keeps, writes), each whether it was seen to, at one of many times.
+    """
+    times = np.arange(float(rows))[:, None]
+    x = tf.constant(np.concatenate([np.zeros((rows, FEATURES - 1)), times], axis=1))
+    for weight in cell.weights:
+        if "kernel" in weight.name:
+            weight.assign(np.zeros(weight.shape))
+
+    def memory(bias, gates, opened, old):
+        """The memory after a step, where it was `old` in all units and the gates have the biases `opened`."""
+        wanted = [bias.name.replace("bias", "c"), "c"]  # of its layer, or the only one
+        place = next((i for i, state in enumerate(cell.states) if state in wanted), 0)
+        values = np.zeros(bias.shape)
+        values.reshape(-1, bias.shape[-1])[0] = np.repeat([opened.get(gate, 0.0) for gate in gates], UNITS)
+        bias.assign(values)
+        states = [np.zeros((rows, size)) + times * (s in cell.clocks) + (s == "n") for s, size in sized]
+        states[place] += old
+        new = numpy(cell(x, [tf.constant(state) for state in states])[1])
+        return new[place] / (new[cell.states.index("n")] if cell.one_memory else 1.0)
+
+    sized, found = list(zip(cell.states, cell.state_size, strict=True)), {}
+    for bias in (w for w in cell.weights if w.name.startswith("bias")):
+        gates = cell.gates[: bias.shape[-1] // UNITS]
+        for gate in (gate for gate in gates if gate != cell.candidate):
+            effects = []
+            for opened in ({gate: 4.0}, {gate: -4.0}):
+                kept = memory(bias, gates, opened, 0.5) - memory(bias, gates, opened, -0.5)
+                proposed = [memory(bias, gates, opened | {cell.candidate: sign}, 0.0) for sign in (0.5, -0.5)]
+                effects.append([np.abs(kept), np.abs(proposed[0] - proposed[1])])
+            roles = [np.any(wide > 1.2 * shut + 1e-3) for wide, shut in zip(*effects, strict=True)]
+            found[gate] = tuple(a or b for a, b in zip(roles, found.get(gate, (False, False)), strict=True))
+        bias.assign(np.zeros(bias.shape))
+    return found
+
+
+@each_case
+def test_gates_have_the_roles_that_they_play(name, case):
+    cell = recurrent(name, case=case | {"use_bias": True}).cell
+    found = roles_of(cell)
+    assert bool(found) == bool(cell.gates)
+    assert found == {gate: (gate in cell.keeping, gate in cell.writing) for gate in found}
 
 
 @each_cell
@@ -625,21 +750,25 @@ def test_zarembas_dropout_is_fresh_in_each_time_step(name):
 @LAYERS
 def test_recurrent_dropout_is_constant_in_time(name, layer, monkeypatch):
     built = recurrent(name, layer, arguments={"recurrent_dropout": 0.5, "seed": 1}, unroll=True)
-    masks, get_mask = [], built.cell.get_recurrent_dropout_mask
-    monkeypatch.setattr(built.cell, "get_recurrent_dropout_mask", lambda h: masks.append(get_mask(h)) or masks[-1])
+    used, masked = [], noise.masked
+
+    def recorded(cell, place, a, mask, site):
+        used.append(np.asarray(mask))
+        return masked(cell, place, a, mask, site)
+
+    monkeypatch.setattr(noise, "masked", recorded)
     built(inputs(), training=True)
-    used = [np.asarray(mask) for mask in masks if mask is not None]
     assert len(used) >= TIME
     assert set(np.unique(used)) == {0.0, 2.0}
     np.testing.assert_array_equal(used, [used[0]] * len(used))
 
 
 @pytest.mark.parametrize("name", [name for name in CELLS if archs.get(name).candidate])
-def test_semeniutas_dropout_drops_the_candidate_alone(name):
+def test_semeniutas_dropout_drops_the_candidate_alone(name, monkeypatch):
     """With the candidates of one step given to another, nothing random is left between the two."""
     built = recurrent(name, arguments=REGULARIZERS["semeniuta"] | {"seed": 1})
     before, proposed = [tf.constant(s) for s in initial(built)], []
-    drop = built.cell.drop_candidate
+    drop = Step.drop_candidate
 
     def dropped(*args):
         proposed.append(drop(*args))
@@ -649,10 +778,10 @@ def test_semeniutas_dropout_drops_the_candidate_alone(name):
         return proposed.pop(0)
 
     x = tf.constant(inputs()[:, 0])
-    built.cell.drop_candidate = dropped
+    monkeypatch.setattr(Step, "drop_candidate", dropped)
     _, states = built.cell(x, before, training=True)
     assert 0 < sum(np.sum(np.asarray(g) == 0) for g in proposed) < sum(np.asarray(g).size for g in proposed)
-    built.cell.drop_candidate = replayed
+    monkeypatch.setattr(Step, "drop_candidate", replayed)
     _, expected = built.cell(x, before, training=True)
     for a, b in zip(states, expected, strict=True):
         np.testing.assert_array_equal(a, b)

@@ -121,15 +121,26 @@ def drop_a_config_key(cls):
     return {"get_config": get_config}
 
 
+class _Turning:
+    """A step whose recurrent kernels are transposed."""
+
+    def __init__(self, step):
+        self._step = step
+
+    def __getattr__(self, name):
+        return getattr(self._step, name)
+
+    def recurrent_product(self, a, kernel, *args):
+        turned = keras.ops.transpose(kernel) if len(kernel.shape) > 1 else keras.ops.flip(kernel)
+        return self._step.recurrent_product(a, keras.ops.reshape(turned, kernel.shape), *args)
+
+
 def transpose_a_recurrent_kernel(cls):
     if "recurrent_product" not in inspect.getsource(cls):
         return {}
 
-    def recurrent_product(self, a, kernel, *args):
-        turned = keras.ops.transpose(kernel) if len(kernel.shape) > 1 else keras.ops.flip(kernel)
-        return archs.Cell.recurrent_product(self, a, keras.ops.reshape(turned, kernel.shape), *args)
-
-    return {"recurrent_product": recurrent_product}
+    right = cls.recur
+    return {"recur": lambda self, x, states, step: right(self, x, states, _Turning(step))}
 
 
 MUTATIONS = [swap_two_gates, read_an_old_state, drop_a_bias, drop_a_config_key, transpose_a_recurrent_kernel]

@@ -1,15 +1,14 @@
-"""The base of every cell: constructor plumbing, weights, initial state, regularisation, recurrent products."""
+"""The base of every cell: constructor plumbing, weights, initial state."""
 
-import contextlib
 import inspect
 
 import keras
-import numpy as np
 from keras import ops
 
-from archs._core import checks
+from archs._core import calls, checks, external_memory, noise
 from archs._core.chrono import ChronoInitializer
 from archs._core.registry import nearest
+from archs._core.step import Step
 
 _CODECS = {
     "activation": keras.activations,
@@ -29,30 +28,35 @@ class Cell(keras.layers.SimpleRNNCell):
     where the input enters otherwise than by `kernel` and `bias`, in `project`. `call` joins the two. A cell of one
     state that is linear in it defines `coefficients` in place of `recur`, and `Recurrent` runs it as a parallel scan.
 
+    A cell keeps no state of a call: what a step may use is handed to it, a `Step`. So one cell answers in any number of
+    threads.
+
     Attributes:
         states: names of the states, each a flat tensor (batch, units); the first is the output.
         gates: order of the gate blocks along the last axis of the weights.
-        candidate: the gate block that `activation` squashes, what is proposed for the memory; `activate` gives the
-            others `recurrent_activation`. None in a cell that has no memory apart from its output.
+        candidate: the gate block that `activation` squashes, which is proposed for the memory; the others get
+            `recurrent_activation`. Where a cell has two, one of them is named here, and the other goes through
+            `Step.propose`. None in a cell without a memory apart from its output.
         one_memory: names of states that hold one memory in parts, which zoneout keeps or renews together.
-        coefficients: None, or in a cell of one state that is linear in it, a method: from what `project` returned to
-            a and b of h_t = a_t * h_{t-1} + b_t, each (..., units).
+        coefficients: None, or in a cell of one state that is linear in it, a method of x and a `Step`: from what
+            `project` returned to a and b of h_t = a_t * h_{t-1} + b_t, each (..., units).
         clocks: names of the states that count time steps. Zoneout leaves them alone.
         keeping: names of gates that keep the memory when open, for `archs.ChronoInitializer`.
         writing: names of gates that write to the memory when open.
         state_size: list of the sizes of the states.
-        product_sizes: list of the sizes of what enters recurrent products, one per site of `recurrent_product`.
-        inner_sizes: list of the sizes of the inputs of a cell's inner layers, for `drop_input`.
-        held_masks: None, or the two dropout masks that a time loop holds on to until the gradient is through.
+        product_sizes: list of the sizes of the inputs of recurrent products, one per site of
+            `Step.recurrent_product`. A cell needs a second one where what enters has another size or is another state.
+        inner_sizes: list of the sizes of the inputs of a cell's inner layers, for `Step.drop_input`.
+        undropped: how many of the last input features dropout leaves alone.
         reads_memory: whether a cell reads an external memory, given by `memorize`, of entries of size `memory_size`,
-            through `prepared_memory`. It defines `prepare`.
-        prepared: None, or what `prepare` returned, for as long as a loop over time lasts.
+            as `Step.memory`. It defines `prepare`.
 
     Args:
         units: positive integer, the size of the output.
         activation: squashes the candidate and, where the paper does so, the output. Default `"tanh"`.
         use_bias: whether the gates have a bias.
-        kernel_initializer, recurrent_initializer, bias_initializer: of the weights of those roles.
+        kernel_initializer, recurrent_initializer, bias_initializer: of the weights of those roles. Where several
+            weights have one role, each is drawn apart, with a seed of its own that follows from the initializer's.
         kernel_regularizer, recurrent_regularizer, bias_regularizer: likewise.
         kernel_constraint, recurrent_constraint, bias_constraint: likewise.
         dropout: rate in [0, 1) on the inputs, never on the recurrent connection; between layers it is the upper
@@ -84,6 +88,7 @@ class Cell(keras.layers.SimpleRNNCell):
     one_memory = ()
     coefficients = None
     clocks = ()
+    undropped = 0
     reads_memory = False
     keeping = ()
     writing = ()
@@ -97,35 +102,13 @@ class Cell(keras.layers.SimpleRNNCell):
         for name in {"dropout", "recurrent_dropout"} & kwargs.keys():
             kwargs[name] = checks.rate(name, kwargs[name])
         super().__init__(units, **kwargs)
-        self.dropout_method = checks.one_of("dropout_method", dropout_method, ("gal", "zaremba", "semeniuta"))
-        if self.recurrent_dropout and dropout_method == "zaremba":
-            raise ValueError(
-                "Expected no `recurrent_dropout` with `dropout_method='zaremba'`, which has none, received "
-                f"{self.recurrent_dropout}."
-            )
-        if self.recurrent_dropout and dropout_method == "semeniuta" and self.candidate is None:
-            raise ValueError(
-                f"Expected `recurrent_dropout` of {type(self).__name__} with `dropout_method='gal'`, received "
-                "'semeniuta', which drops the candidate of a memory; this cell has none."
-            )
-        self.zoneout = (
-            [checks.rate("zoneout", rate) for rate in zoneout]
-            if isinstance(zoneout, (list, tuple))
-            else checks.rate("zoneout", zoneout)
-        )
-        if zoneout_expectation and self.one_memory:
-            raise ValueError(
-                f"Expected no `zoneout_expectation` for {type(self).__name__}, whose states "
-                f"{', '.join(self.one_memory)} are one memory and have no mean each on its own."
-            )
+        self.dropout_method = noise.check_method(self, dropout_method)
+        self.zoneout = noise.check_zoneout(self, zoneout, zoneout_expectation)
         self.zoneout_expectation = zoneout_expectation
         self.state_size = [units] * len(self.states)
         self.product_sizes = [units]
         self.inner_sizes = []
-        self.product, self.squash = multiply, scaled_tanh
-        self._training = False
-        self._draws_masks = True
-        self.held_masks = self.memory = self.prepared = None
+        self._drawn = []
 
     def get_config(self):
         config = super().get_config()
@@ -137,25 +120,37 @@ class Cell(keras.layers.SimpleRNNCell):
                     config[name] = codec.serialize(value) if codec else value
         return config
 
-    def weight(self, name, shape, *, role=None, initializer=None, autocast=True):
+    def weight(self, name, shape, *, role=None, start=None, autocast=True):
         """Adds the weight `name`, with the initializer, regularizer and constraint given for its role.
 
         Args:
             name: of the weight.
             shape: tuple of ints.
             role: default: `kernel` for `kernel`, `bias` for `bias`, `recurrent` for `recurrent_kernel`, and so on.
-            initializer: in place of the role's.
+            start: None, or a function of the role's initializer that returns the initializer to use.
             autocast: whether it is read in the compute dtype.
         """
         role = role or name.removesuffix("_kernel")
+        initializer = self._apart(role, getattr(self, f"{role}_initializer"))
         return self.add_weight(
             name=name,
             shape=shape,
-            initializer=initializer or getattr(self, f"{role}_initializer"),
+            initializer=start(initializer) if start else initializer,
             regularizer=getattr(self, f"{role}_regularizer", None),
             constraint=getattr(self, f"{role}_constraint", None),
             autocast=autocast,
         )
+
+    def _apart(self, role, initializer):
+        """The initializer of a role, or after its first use another one like it: one draws the same at each call."""
+        uses = self._drawn.count(role)
+        self._drawn.append(role)
+        if not uses or not isinstance(initializer, keras.initializers.Initializer):
+            return initializer
+        config = initializer.get_config()
+        if isinstance(config.get("seed"), int):
+            config["seed"] += uses
+        return type(initializer).from_config(config)
 
     def gate_bias(self, start=(), *, name="bias", gates=None, rows=()):
         """Adds the bias of a packed block of gates, (*rows, len(gates) * units), if `use_bias`.
@@ -170,32 +165,26 @@ class Cell(keras.layers.SimpleRNNCell):
             if isinstance(self.bias_initializer, ChronoInitializer):
                 raise ValueError("Expected `use_bias=True` with a ChronoInitializer, received False.")
             return None
-        gates, start, draw = gates or self.gates, dict(start), self.bias_initializer
-        if isinstance(draw, ChronoInitializer):
-            draw, start = draw.for_gates([(g in self.keeping) - (g in self.writing) for g in gates]), {}
+        gates = gates or self.gates
 
-        def initializer(shape, dtype=None):
-            pairs = zip(gates, ops.split(draw(shape, dtype=dtype), len(gates), axis=-1), strict=True)
-            return ops.concatenate([ops.full_like(b, start[g]) if g in start else b for g, b in pairs], axis=-1)
+        def of_gates(draw):
+            values = dict(start)
+            if isinstance(draw, ChronoInitializer):
+                draw, values = draw.for_gates([(g in self.keeping) - (g in self.writing) for g in gates]), {}
 
-        return self.weight(name, (*rows, len(gates) * self.units), role="bias", initializer=initializer)
+            def initializer(shape, dtype=None):
+                pairs = zip(gates, ops.split(draw(shape, dtype=dtype), len(gates), axis=-1), strict=True)
+                return ops.concatenate([ops.full_like(b, values[g]) if g in values else b for g, b in pairs], axis=-1)
+
+            return initializer
+
+        return self.weight(name, (*rows, len(gates) * self.units), role="bias", start=of_gates)
 
     def build(self, input_shape):
         """Checks the shape of the inputs, (batch, features). A subclass calls this first and adds its weights."""
         if len(input_shape) != 2 or input_shape[-1] is None:
             raise ValueError(f"Expected inputs of shape (batch, features), received {tuple(input_shape)}.")
-        if isinstance(self.zoneout, list) and len(self.zoneout) != len(self.states):
-            raise ValueError(
-                f"Expected `zoneout` to be a rate, or one for each state ({', '.join(self.states)}), "
-                f"received {self.zoneout}."
-            )
-        if isinstance(self.zoneout, list):
-            rates = {rate for name, rate in zip(self.states, self.zoneout, strict=True) if name in self.one_memory}
-            if len(rates) > 1:
-                raise ValueError(
-                    f"Expected `zoneout` to have one rate for {', '.join(self.one_memory)}, which are one memory, "
-                    f"received {self.zoneout}."
-                )
+        noise.rates(self)
         self.input_spec = keras.layers.InputSpec(ndim=2, axes={-1: input_shape[-1]})
 
     def project(self, inputs):
@@ -205,27 +194,29 @@ class Cell(keras.layers.SimpleRNNCell):
             inputs: float tensor (..., features), with any leading axes.
 
         Returns:
-            A tensor (..., n), what `recur` takes as `x`.
+            A tensor (..., n), which `recur` takes as `x`.
         """
         return self.add_bias(ops.matmul(inputs, self.kernel))
 
     def add_bias(self, x):
         """The product of inputs and `kernel`, plus `bias` where there is one."""
-        return x if self.bias is None else x + self.bias
+        return x if self.bias is None else add(x, self.bias)
 
-    def recur(self, x, states):
+    def recur(self, x, states, step):
         """The recurrence.
 
         Args:
             x: what `project` returned for one time step.
             states: tuple of the previous states.
+            step: `Step`: every recurrent product goes through its `recurrent_product`, every packed block of gates
+                through its `activate`.
 
         Returns:
             The tuple of the new states, the output first.
         """
         if self.coefficients is None:
             raise NotImplementedError(f"{type(self).__name__} has to define `recur`.")
-        a, b = self.coefficients(x)
+        a, b = self.coefficients(x, step)
         return (a * states[0] + b,)
 
     def call(self, inputs, states, training=False):
@@ -240,13 +231,16 @@ class Cell(keras.layers.SimpleRNNCell):
             The output (batch, units) and the list of the new states.
         """
         states = self.checked_states(states)
-        with self.dropping(training):
-            new = self.recur(self.project(self.drop_input(inputs)), states)
-        new = self._zone_out(states, new, training)
+        step = Step.of_call(self, bool(training))
+        new = self.recur(self.project(step.drop_input(inputs)), states, step)
+        new = noise.zone_out(self, states, new, training)
         return new[0], list(new)
 
     def memorize(self, memory, mask=None):
         """Gives a cell with an external memory what it reads from now on.
+
+        It holds for the calls of this thread (of this asyncio task), and for those of others that have given no memory
+        of their own. In a call of `archs.Recurrent`, `memory=` takes its place.
 
         Args:
             memory: float tensor (batch, time, memory_size), or of batch 1, one memory for all; None forgets.
@@ -255,31 +249,7 @@ class Cell(keras.layers.SimpleRNNCell):
         Raises:
             ValueError: the cell reads no memory, or one of another size.
         """
-        if not self.reads_memory:
-            raise ValueError(f"Expected no memory for {type(self).__name__}, which reads none.")
-        if memory is not None and (len(memory.shape) != 3 or memory.shape[-1] != self.memory_size):
-            raise ValueError(
-                f"Expected a memory of shape (batch, time, {self.memory_size}), received {tuple(memory.shape)}."
-            )
-        self.memory = None if memory is None else (memory, mask)
-
-    def prepared_memory(self):
-        """What `prepare` makes of the memory: once before a loop of `Recurrent`, elsewhere when it is wanted."""
-        if self.prepared is not None:
-            return self.prepared
-        if self.memory is None:
-            raise ValueError(
-                f"Expected a memory for {type(self).__name__}: `cell.memorize(memory, mask)`, or `memory=` in the call "
-                "of `archs.Recurrent`. Received none."
-            )
-        memory, mask = self.memory
-        memory = ops.cast(memory, self.compute_dtype)
-        if mask is None:
-            mask = ops.ones_like(memory[..., 0])
-        else:
-            memory, mask = ops.where(mask[..., None], memory, 0), ops.cast(mask, self.compute_dtype)
-        # Outside a call of the layer, weights come in their own dtype.
-        return [ops.cast(prepared, self.compute_dtype) for prepared in self.prepare(memory, mask)]
+        external_memory.memorize(self, memory, mask)
 
     def prepare(self, memory, mask):
         """All that depends on the memory and the weights alone, as a list of float tensors.
@@ -290,15 +260,6 @@ class Cell(keras.layers.SimpleRNNCell):
         """
         raise NotImplementedError(f"{type(self).__name__} has to define `prepare`.")
 
-    @contextlib.contextmanager
-    def reading(self, prepared):
-        """Within it the cell reads `prepared`, what `prepare` returned."""
-        before, self.prepared = self.prepared, prepared
-        try:
-            yield
-        finally:
-            self.prepared = before
-
     def checked_states(self, states):
         """The states as a tuple, if their number and sizes are right."""
         states = tuple(states) if isinstance(states, (list, tuple)) else (states,)
@@ -307,163 +268,40 @@ class Cell(keras.layers.SimpleRNNCell):
             raise ValueError(f"Expected states ({', '.join(self.states)}) of sizes {expected}, received {received}.")
         return states
 
-    @contextlib.contextmanager
-    def dropping(self, training):
-        """Within it the methods that drop do so, if `training`."""
-        self._training = bool(training)
-        try:
-            yield
-        finally:
-            self._training = False
-
-    def drop_input(self, a, site=0):
-        """`a` (batch, n) or (batch, time, n) under input dropout.
-
-        Args:
-            a: the inputs (site 0), or what an inner layer of the cell takes from the one below.
-            site: 1 and on for inner layers, each with its own mask; `inner_sizes` holds their sizes.
-        """
-        if not (self._training and self.dropout):
-            return a
-        if self.dropout_method != "gal":
-            return keras.random.dropout(a, self.dropout, seed=self._seed_of_a_step())
-        return _masked(a, self.get_dropout_mask(a), [self.input_spec.axes[-1], *self.inner_sizes], site)
-
-    def drop_recurrent(self, a, site=0):
-        """`a` (batch, n) or (batch, time, n), on its way into the recurrence, under Gal's recurrent dropout."""
-        if not (self._training and self.recurrent_dropout and self.dropout_method == "gal"):
-            return a
-        return _masked(a, self.get_recurrent_dropout_mask(a), self.product_sizes, site)
-
-    def recurrent_product(self, a, kernel, site=0):
-        """`a` (batch, n), under recurrent dropout, times `kernel`.
-
-        Every recurrent product of a cell goes through here, or, where dropout is not to act (a peephole, a projection),
-        through `product(a, kernel)`.
-
-        Args:
-            a: float tensor (batch, n).
-            kernel: made of weights alone, the same in each step: (n, m); (n,) where no unit sees another;
-                (heads, n // heads, m) where no head sees another, for a product of shape (batch, heads, m).
-            site: which of `product_sizes` `a` has; each has its own mask.
-        """
-        return self.product(self.drop_recurrent(a, site), kernel)
-
-    def peep(self, z, c, weight):
-        """`z` (batch, n) plus a peephole's view of `c` (batch, n) by `weight` (n,), or `z` where that is None."""
-        return z if weight is None else z + self.product(c, weight)
-
-    def shift(self, a, weight):
-        """`a` (batch, n) plus `weight` (n,), in `recur`; the loop then has its gradient without a sum in each step."""
-        return a + self.product(ops.ones_like(a), weight)
-
-    def propose(self, z, activation=None):
-        """The candidate from its pre-activation, under Semeniuta's recurrent dropout. Default: `self.activation`."""
-        return self.drop_candidate((activation or self.activation)(z))
-
-    def drop_candidate(self, g):
-        """The candidate under Semeniuta's recurrent dropout."""
-        if self._training and self.recurrent_dropout and self.dropout_method == "semeniuta":
-            return keras.random.dropout(g, self.recurrent_dropout, seed=self._seed_of_a_step())
-        return g
-
-    def activate(self, z, gates=None):
-        """The gates, activated, from their packed pre-activations.
-
-        Args:
-            z: float tensor (batch, len(gates) * units), or a list of its blocks. Gates that are wanted together are
-                best computed together: XLA on a CPU is ten times slower where it has one function inside another.
-            gates: names of the blocks. Default: all of the cell's.
-        """
-        z = ops.concatenate(z, axis=-1) if isinstance(z, list) else z
-        gates = gates or self.gates
-        if self.recurrent_activation is keras.activations.sigmoid and self.activation is keras.activations.tanh:
-            # One pass over the packed block, since sigmoid(v) = tanh(v / 2) / 2 + 1 / 2. Sliced first, each gate would
-            # be computed again in each place that reads it.
-            scale = np.repeat([1.0 if gate == self.candidate else 0.5 for gate in gates], self.units)
-            scale = ops.convert_to_tensor(scale, dtype=z.dtype)
-            blocks = ops.split(self.squash(z, scale, 1 - scale), len(gates), axis=-1)
-            active = dict(zip(gates, blocks, strict=True))
-        else:
-            active = {
-                gate: (self.activation if gate == self.candidate else self.recurrent_activation)(block)
-                for gate, block in zip(gates, ops.split(z, len(gates), axis=-1), strict=True)
-            }
-        if self.candidate in active:
-            active[self.candidate] = self.drop_candidate(active[self.candidate])
-        return tuple(active.values())
-
-    def _zone_out(self, old, new, training):
-        rates = self.zoneout if isinstance(self.zoneout, list) else [self.zoneout] * len(new)
-        if not any(rates) or not (training or self.zoneout_expectation):
-            return new
-        kept, states = {}, []
-        for name, rate, a, b in zip(self.states, rates, old, new, strict=True):
-            memory = "".join(self.one_memory) if name in self.one_memory else name
-            if name in self.clocks or not rate:
-                a = b
-            elif not training:
-                a = rate * a + (1 - rate) * b
-            else:
-                if memory not in kept:
-                    kept[memory] = keras.random.uniform(ops.shape(b), seed=self._seed_of_a_step()) < rate
-                a = ops.where(kept[memory], a, b)
-            states.append(a)
-        return tuple(states)
-
-    def _seed_of_a_step(self):
-        if keras.backend.backend() == "jax":
-            raise NotImplementedError(
-                "Expected `dropout_method='gal'` and no zoneout for training on JAX, whose loop over time cannot draw "
-                f"a fresh mask in each step, received {self.dropout_method!r} and a zoneout of {self.zoneout}."
-            )
-        return self.seed_generator
-
     def get_initial_state(self, batch_size):
         """Zeros: a list of tensors (batch_size, size), one per entry of `state_size`."""
         return [ops.zeros((batch_size, size), dtype=self.compute_dtype) for size in self.state_size]
 
-    # Keras' RNN calls the next two before its loop, with the first inputs and the first state, and the loop reads what
-    # they made; a mask made within the loop would be another in each step.
+    # Keras' RNN calls the first two before its loop, with the first inputs and the first state, the others after it.
 
     def get_dropout_mask(self, step_input):
-        if self.held_masks:
-            return self.held_masks[0]
-        if not self._draws_masks or self.dropout_method != "gal":
-            return None
-        sizes = [self.input_spec.axes[-1], *self.inner_sizes]
-        return super().get_dropout_mask(ops.ones((ops.shape(step_input)[0], sum(sizes)), self.compute_dtype))
+        return noise.announce(self, "input", ops.shape(step_input)[0])
 
     def get_recurrent_dropout_mask(self, step_input):
-        if self.held_masks:
-            return self.held_masks[1]
-        if not self._draws_masks or self.dropout_method != "gal":
-            return None
-        ones = ops.ones((ops.shape(step_input)[0], sum(self.product_sizes)), self.compute_dtype)
-        return super().get_recurrent_dropout_mask(ones)
+        return noise.announce(self, "recurrent", ops.shape(step_input)[0])
+
+    def reset_dropout_mask(self):
+        calls.put(self, None)
+
+    def reset_recurrent_dropout_mask(self):
+        calls.put(self, None)
 
 
-def multiply(a, kernel):
-    """The product of `recurrent_product`, which a time loop may replace."""
-    if len(kernel.shape) == 1:
-        return a * kernel
-    if len(kernel.shape) == 2:
-        return ops.matmul(a, kernel)
-    return ops.einsum("bkn,knm->bkm", ops.reshape(a, (-1, *kernel.shape[:2])), kernel)
+def add(x, weight):
+    """x + weight, in single precision at least: the gradient of the weight is a sum over all rows, and is exact."""
+    return _wide(lambda x, weight: x + weight, x, weight)
 
 
-def scaled_tanh(z, scale, offset):
-    """The function of `activate`, which a time loop may replace."""
-    return ops.tanh(z * scale) * scale + offset
+def scale(x, weight):
+    """x * weight, likewise."""
+    return _wide(lambda x, weight: x * weight, x, weight)
+
+
+def _wide(function, x, weight):
+    wide = keras.backend.result_type(x.dtype, "float32")
+    return ops.cast(function(ops.cast(x, wide), ops.cast(weight, wide)), x.dtype)
 
 
 def rows(weight):
     """The rows of a weight, one by one; `keras.ops.unstack` takes no variable on JAX and torch."""
     return [weight[row] for row in range(weight.shape[0])]
-
-
-def _masked(a, mask, sizes, site):
-    """`a` times the part of a mask (batch, sum(sizes)) that is for `site`."""
-    start = sum(sizes[:site])
-    mask = mask[:, start : start + sizes[site]]
-    return a * (mask[:, None] if len(a.shape) == 3 else mask)

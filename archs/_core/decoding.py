@@ -5,7 +5,7 @@ import contextlib
 import keras
 from keras import ops
 
-from archs._core import checks
+from archs._core import calls, checks, external_memory
 
 
 class _Decoder:
@@ -26,13 +26,11 @@ class _Decoder:
         names = ("inputs", "lengths")
         request = {name: ops.convert_to_tensor(request[name]) for name in names if name in request}
         encoded = self.encoder(request if "lengths" in request else request["inputs"], training=False)
-        last = self.cells[-1]
-        prepared = None
+        last, memory = self.cells[-1], None
         if getattr(last, "reads_memory", False):
-            last.memorize(encoded["memory"], encoded.get("mask"))
-            prepared = [ops.repeat(a, copies, axis=0) for a in last.prepared_memory()]
-            last.memorize(None)
-        with last.reading(prepared) if prepared else contextlib.nullcontext():
+            memory = external_memory.prepared(last, encoded["memory"], encoded.get("mask"))
+            memory = [ops.repeat(array, copies, axis=0) for array in memory]
+        with calls.within(last, calls.Call(draws=False, memory=memory)):
             yield keras.tree.map_structure(lambda state: ops.repeat(state, copies, axis=0), encoded["states"])
 
     def step(self, tokens, states):

@@ -5,20 +5,29 @@ import contextlib
 import keras
 from keras import ops, tree
 
+from archs._core import calls, external_memory, noise
 from archs._core.cell import Cell
-from archs._core.linear import linear_scan
+from archs._core.parallel_scan import linear_scan
+from archs._core.policy import InPolicyOf
+from archs._core.step import Step
+
+_HALVES = ("bfloat16", "float16")
 
 
 @keras.saving.register_keras_serializable(package="archs")
 class Recurrent(keras.layers.RNN):
     """Runs a cell over time: `keras.layers.RNN`, with the same arguments, weights and numbers.
 
-    What it adds: it computes in its cell's dtype policy; it hands its mask on to the next layer in every Keras
-    version; `reset_state` restores the cell's own initial state; a cell that is linear in its state (`min_gru`,
-    `min_lstm`) runs as a parallel scan over time, the others, on TensorFlow, in a loop whose gradient is fast, unless a
-    mask is to be drawn in each step; within a call, states that count steps count exactly in half precision, too; the
-    dropout masks of a cell of the catalog, or of a stack of them, are drawn in training only, so that an exported model
-    holds no random state.
+    It adds:
+
+    - Speed, for the cells of the catalog. One that is linear in its state (`min_gru`, `min_lstm`) runs as a parallel
+      scan over time. The others run, on TensorFlow, in a loop whose gradient is fast, unless noise is drawn in each
+      step.
+    - Its dtype policy is the cell's, unless it is given one.
+    - Its mask reaches the next layer in every Keras version.
+    - `reset_state` restores the cell's own initial state.
+    - States that count steps are exact in half precision, within a call.
+    - Dropout masks are drawn in training only, so that an exported model holds no random state.
 
     Args:
         cell: a cell, or a list of cells to stack.
@@ -32,8 +41,10 @@ class Recurrent(keras.layers.RNN):
 
     Call arguments:
         sequences: float tensor (batch, time, features).
-        initial_state: list of tensors (batch, size), one per state. Default: the cell's `get_initial_state`.
-        mask: bool tensor (batch, time); where it is False the state stays as it is.
+        initial_state: list of tensors (batch, size), one per state; of a stack a flat list, or a list of lists.
+            Default: the cell's `get_initial_state`.
+        mask: bool tensor (batch, time); where it is False the state stays as it is. Also of another dtype, where zero
+            is False, or of shape (batch, time, 1).
         training: whether dropout is active.
         memory: float tensor (batch, memory time, memory_size), for a cell that reads one, in place of what its
             `memorize` was given.
@@ -78,40 +89,37 @@ class Recurrent(keras.layers.RNN):
         memory_mask=None,
         starts=None,
     ):
-        if initial_state is not None and isinstance(self.cell, Cell):
-            initial_state = list(self.cell.checked_states(initial_state))
+        if initial_state is not None:
+            initial_state = _checked_states(self.cell, initial_state)
         if starts is not None:
             if not self.stateful:
                 raise ValueError("Expected `starts` for a layer with `stateful=True` only.")
             fresh = self.get_initial_state(tree.flatten(self.states)[0].shape[0])
-            pairs = zip(tree.flatten(fresh), tree.flatten(self.states), strict=True)
+            olds = [ops.convert_to_tensor(state) for state in tree.flatten(self.states)]
+            pairs = zip(tree.flatten(fresh), olds, strict=True)
             states = [ops.where(starts[:, None], ops.cast(new, old.dtype), old) for new, old in pairs]
             initial_state = tree.pack_sequence_as(fresh, states)
-        with self._dropout_masks(training), self._memory(memory, memory_mask):
+        if mask is not None:  # as Keras' own layer takes it: of any dtype, also (batch, time, 1)
+            mask = ops.cast(mask, "bool")
+            mask = ops.squeeze(mask, -1) if len(mask.shape) == 3 else mask
+        with contextlib.ExitStack() as stack:
+            for cell, call in self._calls(training, memory, memory_mask):
+                stack.enter_context(calls.within(cell, call))
             return super().call(sequences, initial_state=initial_state, mask=mask, training=training)
 
-    @contextlib.contextmanager
-    def _memory(self, memory, mask):
-        """Within it the cells that read a memory have it, prepared."""
-        readers = [c for c in getattr(self.cell, "cells", [self.cell]) if getattr(c, "reads_memory", False)]
+    def _calls(self, training, memory, memory_mask):
+        """Each cell of the catalog, and what this call lets its steps use; dropout masks are to be drawn yet."""
+        cells = [cell for cell in _cells(self.cell) if isinstance(cell, Cell)]
+        readers = [cell for cell in cells if cell.reads_memory]
         if memory is not None and not readers:
             raise ValueError(f"Expected no `memory` for {type(self.cell).__name__}, which reads none.")
-        before = [cell.memory for cell in readers]
-        with contextlib.ExitStack() as stack:
-            for cell in readers:
-                if memory is not None:
-                    cell.memorize(memory, mask)
-                stack.enter_context(cell.reading(cell.prepared_memory()))
-            try:
-                yield
-            finally:
-                for cell, old in zip(readers, before, strict=True):
-                    cell.memory = old
+        prepared = {id(cell): external_memory.prepared(cell, memory, memory_mask) for cell in readers}
+        return [(cell, calls.Call(draws=bool(training), memory=prepared.get(id(cell)))) for cell in cells]
 
     def inner_loop(self, sequences, initial_state, mask, training=False):
-        cells = getattr(self.cell, "cells", [self.cell])
+        cells = _cells(self.cell)
         if self.unroll or not all(_can_be_scanned(cell, training) for cell in cells):
-            if self.compute_dtype in ("bfloat16", "float16"):
+            if self.compute_dtype in _HALVES:
                 initial_state = _exact_clocks(self.cell, initial_state)
             return super().inner_loop(sequences, initial_state, mask, training)
         if self.go_backwards:
@@ -131,19 +139,6 @@ class Recurrent(keras.layers.RNN):
             outputs = outputs if outputs is None else ops.where(shown[..., None], outputs, 0)
         return last, last if outputs is None else outputs, finals if stacked else finals[0]
 
-    @contextlib.contextmanager
-    def _dropout_masks(self, training):
-        cells = [c for c in getattr(self.cell, "cells", [self.cell]) if isinstance(c, Cell)]
-        for cell in cells:
-            cell._draws_masks = bool(training)
-        try:
-            yield
-        finally:
-            for cell in cells:
-                cell._draws_masks = True
-                cell.reset_dropout_mask()
-                cell.reset_recurrent_dropout_mask()
-
     def reset_state(self):
         """Sets the states of a stateful layer to the cell's initial state. Keras' own writes zeros."""
         if self.states is not None:
@@ -153,15 +148,30 @@ class Recurrent(keras.layers.RNN):
                 variable.assign(ops.cast(value, variable.dtype))
 
 
+def _cells(cell):
+    """The cells of a stack, lowest first, or the one cell."""
+    return getattr(cell, "cells", [cell])
+
+
+def _checked_states(cell, states):
+    """The initial states of a cell, or of each cell of a stack, where they may also stand in one flat list."""
+    if not hasattr(cell, "cells"):
+        return list(cell.checked_states(states)) if isinstance(cell, Cell) else states
+    counts, flat = [len(tree.flatten(c.state_size)) for c in cell.cells], tree.flatten(states)
+    if len(flat) != sum(counts):
+        raise ValueError(
+            f"Expected {sum(counts)} initial states for a stack of {len(counts)} cells, of sizes "
+            f"{[c.state_size for c in cell.cells]}, received {len(flat)}."
+        )
+    parts = [[flat.pop(0) for _ in range(count)] for count in counts]
+    return [_checked_states(*pair) for pair in zip(cell.cells, parts, strict=True)]
+
+
 def _can_be_scanned(cell, training):
     """Whether the loop over time is ours: not for other cells, nor for noise that is drawn within the loop."""
-    if not isinstance(cell, Cell):
+    if not isinstance(cell, Cell) or noise.is_drawn_in_each_step(cell, training):
         return False
-    zoneout = any(cell.zoneout) if isinstance(cell.zoneout, list) else cell.zoneout
-    noisy = zoneout and (training or cell.zoneout_expectation)
-    drawn = cell.recurrent_dropout or (cell.dropout and cell.inner_sizes)
-    noisy = noisy or (training and drawn and cell.dropout_method != "gal")
-    return not noisy and (_is_linear(cell) or keras.backend.backend() == "tensorflow")
+    return _is_linear(cell) or keras.backend.backend() == "tensorflow"
 
 
 def _is_linear(cell):
@@ -172,38 +182,42 @@ def loop_of(cell):
     """How `Recurrent` runs a built cell on TensorFlow: `"parallel scan"`, `"fused"` or, on its own, `"autodiff"`."""
     if _is_linear(cell):
         return "parallel scan"
-    from archs._core.scan import is_fused  # imports tensorflow
+    from archs._core.fused_loop import is_fused  # imports tensorflow
 
     return "fused" if is_fused(cell) else "autodiff"
 
 
 def _scan(cell, sequences, states, mask, training, keep_outputs):
     """The outputs (batch, time, size) of one cell, or None, and its final states; masked steps keep the states."""
+    call, policy = calls.get(cell), InPolicyOf(cell)
+    step = Step(cell, training, masks=call.masks)
     if _is_linear(cell):
-        return _parallel_scan(cell, sequences, states, mask, training)
-    from archs._core.scan import fused_loop  # imports tensorflow
+        return policy([sequences, states[0]], function=lambda x, start: _parallel_scan(cell, x, start, mask, step))
+    from archs._core.fused_loop import fused_loop  # imports tensorflow
 
-    if cell.compute_dtype in ("bfloat16", "float16"):
+    if cell.compute_dtype in _HALVES:
         states = _exact_clocks(cell, states)
-    with cell.dropping(training):
-        sequences = ops.transpose(cell.drop_input(sequences), (1, 0, 2))
+    # A pass over all of x is saved where the loop adds the bias; in training one sum over x gives its gradient.
+    bias_in_step = not training and type(cell).project is Cell.project
+
+    def project(sequences):
+        sequences = ops.transpose(step.drop_input(sequences), (1, 0, 2))
         time, batch, features = ops.shape(sequences)
-        # A pass over all of x is saved where the loop adds the bias; in training one sum over x gives its gradient.
-        bias_in_step = not training and type(cell).project is Cell.project
         sequences = ops.reshape(sequences, (-1, features))
         x = ops.matmul(sequences, cell.kernel) if bias_in_step else cell.project(sequences)
-    x = ops.reshape(x, (time, batch, x.shape[-1]))
+        return ops.reshape(x, (time, batch, x.shape[-1]))
+
+    x = policy([sequences], function=project)
     mask = mask if mask is None else ops.transpose(mask)
-    outputs, states = fused_loop(cell, x, states, mask, training, keep_outputs, bias_in_step)
+    outputs, states = fused_loop(cell, x, states, mask, call, training, keep_outputs, bias_in_step)
     return outputs if outputs is None else ops.transpose(outputs, (1, 0, 2)), states
 
 
-def _parallel_scan(cell, sequences, states, mask, training):
-    with cell.dropping(training):
-        a, b = cell.coefficients(cell.project(cell.drop_input(sequences)))
+def _parallel_scan(cell, sequences, start, mask, step):
+    a, b = cell.coefficients(cell.project(step.drop_input(sequences)), step)
     if mask is not None:
         a, b = ops.where(mask[..., None], a, 1), ops.where(mask[..., None], b, 0)
-    b = ops.concatenate([b[:, :1] + a[:, :1] * states[0][:, None], b[:, 1:]], axis=1)
+    b = ops.concatenate([b[:, :1] + a[:, :1] * start[:, None], b[:, 1:]], axis=1)
     wide = keras.backend.result_type(b.dtype, "float32")
     outputs = ops.cast(linear_scan(ops.cast(a, wide), ops.cast(b, wide)), b.dtype)
     return outputs, [outputs[:, -1]]
@@ -213,5 +227,7 @@ def _exact_clocks(cell, states):
     """The states, with integers where they count: floats are cast to the compute dtype, and bfloat16 counts to 256."""
     if hasattr(cell, "cells"):
         return [_exact_clocks(*pair) for pair in zip(cell.cells, states, strict=True)]
-    clocks = [name in cell.clocks for name in cell.states] if isinstance(cell, Cell) else [False] * len(states)
-    return [ops.cast(s, "int32") if clock else s for s, clock in zip(states, clocks, strict=True)]
+    if not isinstance(cell, Cell) or not cell.clocks:
+        return states
+    pairs = zip(cell.states, states, strict=True)
+    return [ops.cast(state, "int32") if name in cell.clocks else state for name, state in pairs]

@@ -5,7 +5,9 @@ from keras import ops
 
 from archs._core import checks
 from archs._core.cell import Cell
+from archs._core.policy import InPolicyOf
 from archs._core.registry import cell, make_cell
+from archs._core.step import Step
 
 _SHARED = ("activation", "use_bias", "dtype")
 _SHARED += tuple(
@@ -115,10 +117,8 @@ class AttentionDecoderCell(Cell):
         self.states = ("a", *cell.states)
         self.clocks = cell.clocks
         self.state_size = [units, *cell.state_size]
+        # Noise is drawn for the step as a whole, by this cell's rates and seed.
         self.product_sizes, self.inner_sizes = cell.product_sizes, cell.inner_sizes
-        # What acts on the inner cell from outside, dropout and time loops, does so through this one.
-        for name in ("drop_input", "drop_recurrent", "drop_candidate", "product", "squash"):
-            setattr(cell, name, lambda *arguments, name=name: getattr(self, name)(*arguments))
 
     def get_config(self):
         cell = keras.saving.serialize_keras_object(self.cell)
@@ -135,6 +135,7 @@ class AttentionDecoderCell(Cell):
         super().build(input_shape)
         d, n, m, inner = input_shape[-1], self.units, self.memory_size, self.cell.state_size[0]
         self.cell.build((None, d + (m if self.attention == "bahdanau" else n)))
+        self._drawn.extend(self.cell._drawn)
         self.memory_kernel = self.weight(
             "memory_kernel", (m, n if self.attention == "bahdanau" else inner), role="kernel"
         )
@@ -156,43 +157,48 @@ class AttentionDecoderCell(Cell):
         """Whether what f reads is a sum of products, so that the one with x can be taken out of a loop over time."""
         return type(self.cell).project is Cell.project
 
-    def recur(self, x, states):
+    def recur(self, x, states, step):
         a, old = states[0], tuple(states[1:])
         if self.attention == "bahdanau":
-            context, _ = self.look(old[0])
-            new = self._run(x, context, old)
+            context, _ = self.look(old[0], step)
+            new = self._run(x, context, old, step)
         else:
-            new = self._run(x, a, old)
-            context, _ = self.look(new[0])
-        a = ops.tanh(self.product(ops.concatenate([context, new[0]], axis=-1), self.attention_kernel))
+            new = self._run(x, a, old, step)
+            context, _ = self.look(new[0], step)
+        a = ops.tanh(step.product(ops.concatenate([context, new[0]], axis=-1), self.attention_kernel))
         return a, *new
 
-    def _run(self, x, fed, states):
+    def _run(self, x, fed, states, step):
         """The states of f after a step that reads x and `fed`."""
-        with self.cell.dropping(self._training):
-            if self._splits_inputs:
-                x = x + self.product(fed, self.cell.kernel[self.input_spec.axes[-1] :])
-            else:
-                x = self.cell.project(ops.concatenate([x, fed], axis=-1))
-            return self.cell.recur(x, states)
-
-    def look(self, h):
-        """The context (batch, m) and the attention weights (batch, memory time) for outputs h of the inner cell."""
-        keys, values, mask = self.prepared_memory()
-        if self.attention == "bahdanau":
-            # `alignment` is asked outside a call of the layer, where weights come in their own dtype.
-            query = ops.cast(self.product(h, self.query_kernel), keys.dtype)
-            scores = ops.sum(ops.tanh(query[:, None] + keys) * ops.cast(self.score_kernel, keys.dtype), axis=-1)
+        if self._splits_inputs:
+            x = x + step.product(fed, self.cell.kernel[self.input_spec.axes[-1] :])
         else:
-            scores = ops.matmul(keys, h[..., None])[..., 0]
-        scores = scores + (mask - 1) * 1e4
-        weights = ops.exp(scores - ops.max(scores, axis=-1, keepdims=True)) * mask
-        weights = weights / ops.maximum(ops.sum(weights, axis=-1, keepdims=True), 1e-6)  # nothing to read: zeros
+            x = self.cell.project(ops.concatenate([x, fed], axis=-1))
+        return self.cell.recur(x, states, step.of(self.cell))
+
+    def look(self, h, step):
+        """The context (batch, m) and the attention weights (batch, memory time) for outputs h of the inner cell."""
+        keys, values, mask = step.memory
+        # The scores in single precision at least, since the gradient of v is a sum over all that is looked at.
+        wide = keras.backend.result_type(keys.dtype, "float32")
+        if self.attention == "bahdanau":
+            query = step.product(h, self.query_kernel)
+            seen = ops.cast(ops.tanh(query[:, None] + keys), wide)
+            scores = ops.sum(seen * ops.cast(self.score_kernel, wide), axis=-1)
+        else:
+            scores = ops.cast(ops.matmul(keys, h[..., None])[..., 0], wide)
+        is_read = ops.cast(mask, "bool")
+        lowest = ops.min(scores, axis=-1, keepdims=True)
+        top = ops.max(ops.where(is_read, scores, lowest), axis=-1, keepdims=True)
+        weights = ops.where(is_read, ops.exp(ops.where(is_read, scores - top, 0)), 0)
+        total = ops.sum(weights, axis=-1, keepdims=True)
+        weights = ops.cast(weights / ops.where(total == 0, 1, total), values.dtype)  # nothing to read: zeros
         return ops.matmul(weights[:, None], values)[:, 0], weights
 
     def alignment(self, old, new):
         """The attention weights (batch, memory time) of the step that led from the states `old` to `new`."""
-        return self.look((old if self.attention == "bahdanau" else new)[1])[1]
+        h, step = (old if self.attention == "bahdanau" else new)[1], Step.of_call(self, False)
+        return InPolicyOf(self)([h], function=lambda h: self.look(h, step)[1])
 
     def get_initial_state(self, batch_size):
         a = ops.zeros((batch_size, self.units), dtype=self.compute_dtype)

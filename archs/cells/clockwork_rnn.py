@@ -98,12 +98,12 @@ class ClockworkRNNCell(Cell):
         self.recurrent_kernel = self.weight("recurrent_kernel", (n, n))
         self.bias = self.weight("bias", (n,)) if self.use_bias else None
 
-    def recur(self, x, states):
+    def recur(self, x, states, step):
         h, t = states
         period = np.repeat(self.periods, self.units // len(self.periods))
         seen = ops.cast(period[:, None] >= period, self.recurrent_kernel.dtype)
         due = ops.equal(ops.mod(t, ops.cast(self.periods, t.dtype)), 0)
         due = ops.repeat(due, self.units // len(self.periods), axis=-1)
-        new = self.activation(x + self.recurrent_product(h, self.recurrent_kernel * seen))
+        new = self.activation(x + step.recurrent_product(h, self.recurrent_kernel * seen))
         h = ops.where(due, new, h)
         return h, ops.mod(t + 1, math.lcm(*self.periods))

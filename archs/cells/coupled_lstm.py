@@ -94,12 +94,12 @@ class CoupledLSTMCell(Cell):
         self.peephole_kernel = self.weight("peephole_kernel", (2, n)) if self.peepholes else None
         self.bias = self.gate_bias({"i": -1} if self.unit_forget_bias else {})
 
-    def recur(self, x, states):
+    def recur(self, x, states, step):
         h, c = states
-        z_i, z_g, z_o = ops.split(x + self.recurrent_product(h, self.recurrent_kernel), 3, axis=-1)
+        z_i, z_g, z_o = ops.split(x + step.recurrent_product(h, self.recurrent_kernel), 3, axis=-1)
         p_i, p_o = rows(self.peephole_kernel) if self.peepholes else (None, None)
-        i, g = self.activate([self.peep(z_i, c, p_i), z_g], ("i", "g"))
+        i, g = step.activate([step.peep(z_i, c, p_i), z_g], ("i", "g"))
         c = (1 - i) * c + i * g
-        (o,) = self.activate([self.peep(z_o, c, p_o)], ("o",))
+        (o,) = step.activate([step.peep(z_o, c, p_o)], ("o",))
         h = o * self.activation(c)
         return h, c

@@ -4,7 +4,7 @@ import keras
 from keras import ops
 
 from archs._core import checks
-from archs._core.cell import Cell, rows
+from archs._core.cell import Cell, add, rows
 from archs._core.registry import cell
 
 
@@ -115,26 +115,26 @@ class DepthGatedLSTMCell(Cell):
     def project(self, inputs):
         kernel, _, _, bias = self.stack[0]
         x = ops.matmul(inputs, kernel)
-        return x if bias is None else x + bias
+        return x if bias is None else add(x, bias)
 
-    def recur(self, x, states):
+    def recur(self, x, states, step):
         n, new = self.units, ()
         for layer, (kernel, recurrent_kernel, peephole_kernel, bias) in enumerate(self.stack):
             h, c = states[-2 * layer - 2 :][:2]
             if layer:
-                x = self.product(self.drop_input(new[0], layer), kernel)
-                x = x if bias is None else self.shift(x, bias)
-            z = x[:, : 4 * n] + self.recurrent_product(h, recurrent_kernel, layer)
+                x = step.product(step.drop_input(new[0], layer), kernel)
+                x = x if bias is None else step.shift(x, bias)
+            z = x[:, : 4 * n] + step.recurrent_product(h, recurrent_kernel, layer)
             z_i, z_f, z_g, z_o = ops.split(z, 4, axis=-1)
             p_i, p_f, p_o, *p = rows(peephole_kernel)
-            gates, blocks = ["i", "f", "g"], [self.peep(z_i, c, p_i), self.peep(z_f, c, p_f), z_g]
+            gates, blocks = ["i", "f", "g"], [step.peep(z_i, c, p_i), step.peep(z_f, c, p_f), z_g]
             if layer:
                 p_d, q_d = p
                 below = new[1]
                 gates.append("d")
-                blocks.append(self.peep(self.peep(x[:, 4 * n :], c, p_d), below, q_d))
-            i, f, g, *d = self.activate(blocks, gates)
+                blocks.append(step.peep(step.peep(x[:, 4 * n :], c, p_d), below, q_d))
+            i, f, g, *d = step.activate(blocks, gates)
             c = f * c + i * g + (d[0] * below if layer else 0)
-            (o,) = self.activate([self.peep(z_o, c, p_o)], ("o",))
+            (o,) = step.activate([step.peep(z_o, c, p_o)], ("o",))
             new = (o * self.activation(c), c, *new)
         return new

@@ -119,9 +119,9 @@ class GreffLSTMCell(Cell):
         keeping = {"i": -1} if self.variant == "CIFG" else {"f": 1}
         self.bias = self.gate_bias(keeping if self.unit_forget_bias else {})
 
-    def recur(self, x, states):
+    def recur(self, x, states, step):
         h, c = states[:2]
-        packed = x + self.recurrent_product(h, self.recurrent_kernel)
+        packed = x + step.recurrent_product(h, self.recurrent_kernel)
         z = dict(zip(self.gates, ops.split(packed, len(self.gates), axis=-1), strict=True))
         peepholes = dict.fromkeys("ifo")
         if self.variant != "NP":
@@ -129,20 +129,20 @@ class GreffLSTMCell(Cell):
             peepholes |= zip(seeing, rows(self.peephole_kernel), strict=True)
         if self.variant == "FGR":
             kernels = ops.split(self.gate_recurrent_kernel, 3, axis=0)
-            before = sum(self.recurrent_product(*pair) for pair in zip(states[2:], kernels, strict=True))
+            before = sum(step.recurrent_product(*pair) for pair in zip(states[2:], kernels, strict=True))
             z |= {gate: z[gate] + u for gate, u in zip("ifo", ops.split(before, 3, axis=-1), strict=True)}
 
         def see(name, state):
-            return self.peep(z[name], state, peepholes[name])
+            return step.peep(z[name], state, peepholes[name])
 
         one = ops.ones_like(c)
         first = [gate for gate in "ifg" if gate in z and (gate, self.variant) != ("g", "NIAF")]
         blocks = [z["g"] if gate == "g" else see(gate, c) for gate in first]
-        active = dict(zip(first, self.activate(blocks, first), strict=True))
+        active = dict(zip(first, step.activate(blocks, first), strict=True))
         i = active.get("i", one)
         f = 1 - i if self.variant == "CIFG" else active.get("f", one)
-        g = active["g"] if "g" in active else self.drop_candidate(z["g"])
+        g = active["g"] if "g" in active else step.drop_candidate(z["g"])
         c = g * i + c * f
-        (o,) = self.activate([see("o", c)], ("o",)) if "o" in z else (one,)
+        (o,) = step.activate([see("o", c)], ("o",)) if "o" in z else (one,)
         h = (c if self.variant == "NOAF" else self.activation(c)) * o
         return (h, c, i, f, o) if self.variant == "FGR" else (h, c)

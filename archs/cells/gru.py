@@ -3,7 +3,7 @@
 import keras
 from keras import ops
 
-from archs._core.cell import Cell
+from archs._core.cell import Cell, add
 from archs._core.registry import cell
 
 
@@ -84,21 +84,21 @@ class GRUCell(Cell):
         self.bias = self.gate_bias(rows=(2,) if self.reset_after else ())
 
     def add_bias(self, x):
-        return x + self.bias[0] if self.reset_after and self.bias is not None else super().add_bias(x)
+        return add(x, self.bias[0]) if self.reset_after and self.bias is not None else super().add_bias(x)
 
-    def recur(self, x, states):
+    def recur(self, x, states, step):
         (h,) = states
         n = self.units
         x_z, x_r, x_h = ops.split(x, 3, axis=-1)
         if self.reset_after:
-            u = self.recurrent_product(h, self.recurrent_kernel)
-            u_z, u_r, u_h = ops.split(u if self.bias is None else self.shift(u, self.bias[1]), 3, axis=-1)
-            (r,) = self.activate(x_r + u_r, ("r",))
+            u = step.recurrent_product(h, self.recurrent_kernel)
+            u_z, u_r, u_h = ops.split(u if self.bias is None else step.shift(u, self.bias[1]), 3, axis=-1)
+            (r,) = step.activate(x_r + u_r, ("r",))
             u_h = r * u_h
         else:
-            u_z, u_r = ops.split(self.recurrent_product(h, self.recurrent_kernel[:, : 2 * n]), 2, axis=-1)
-            (r,) = self.activate(x_r + u_r, ("r",))
-            u_h = self.recurrent_product(r * h, self.recurrent_kernel[:, 2 * n :])
-        z, candidate = self.activate([x_z + u_z, x_h + u_h], ("z", "h"))
+            u_z, u_r = ops.split(step.recurrent_product(h, self.recurrent_kernel[:, : 2 * n]), 2, axis=-1)
+            (r,) = step.activate(x_r + u_r, ("r",))
+            u_h = step.recurrent_product(r * h, self.recurrent_kernel[:, 2 * n :])
+        z, candidate = step.activate([x_z + u_z, x_h + u_h], ("z", "h"))
         h = z * h + (1 - z) * candidate
         return (h,)

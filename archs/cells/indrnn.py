@@ -69,7 +69,7 @@ class IndRNNCell(Cell):
         self.recurrent_kernel = self.weight("recurrent_kernel", (n,))
         self.bias = self.weight("bias", (n,)) if self.use_bias else None
 
-    def recur(self, x, states):
+    def recur(self, x, states, step):
         (h,) = states
-        h = self.activation(x + self.recurrent_product(h, self.recurrent_kernel))
+        h = self.activation(x + step.recurrent_product(h, self.recurrent_kernel))
         return (h,)

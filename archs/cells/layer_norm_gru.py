@@ -4,7 +4,7 @@ import keras
 from keras import ops
 
 from archs._core import checks
-from archs._core.cell import Cell
+from archs._core.cell import Cell, add, scale
 from archs._core.registry import cell
 
 
@@ -110,20 +110,17 @@ class LayerNormGRUCell(Cell):
         return ops.split(a, [2 * self.units], axis=-1)
 
     def project(self, inputs):
-        x = (
-            ops.concatenate(self.normalize(ops.matmul(inputs, self.kernel)), axis=-1) * self.input_gamma
-            + self.input_beta
-        )
-        return x if self.bias is None else x + self.bias
+        normal = ops.concatenate(self.normalize(ops.matmul(inputs, self.kernel)), axis=-1)
+        return self.add_bias(add(scale(normal, self.input_gamma), self.input_beta))
 
-    def recur(self, x, states):
+    def recur(self, x, states, step):
         (h,) = states
-        normal = self.normalize(self.recurrent_product(h, self.recurrent_kernel))
+        normal = self.normalize(step.recurrent_product(h, self.recurrent_kernel))
         gains = zip(normal, self.parts(self.recurrent_gamma), self.parts(self.recurrent_beta), strict=True)
-        u_zr, u_h = (self.shift(self.product(a, gamma), beta) for a, gamma, beta in gains)
+        u_zr, u_h = (step.shift(step.product(a, gamma), beta) for a, gamma, beta in gains)
         u_z, u_r = ops.split(u_zr, 2, axis=-1)
         x_z, x_r, x_h = ops.split(x, 3, axis=-1)
-        (r,) = self.activate(x_r + u_r, ("r",))
-        z, candidate = self.activate([x_z + u_z, x_h + r * u_h], ("z", "h"))
+        (r,) = step.activate(x_r + u_r, ("r",))
+        z, candidate = step.activate([x_z + u_z, x_h + r * u_h], ("z", "h"))
         h = (1 - z) * h + z * candidate
         return (h,)

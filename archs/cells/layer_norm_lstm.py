@@ -4,7 +4,7 @@ import keras
 from keras import ops
 
 from archs._core import checks
-from archs._core.cell import Cell
+from archs._core.cell import Cell, add, scale
 from archs._core.registry import cell
 
 
@@ -109,19 +109,18 @@ class LayerNormLSTMCell(Cell):
         self.bias = self.gate_bias({"f": 1} if self.unit_forget_bias else {})
 
     def project(self, inputs):
-        x = ops.matmul(inputs, self.kernel)
-        x = ops.layer_normalization(x, self.input_gamma, self.input_beta, epsilon=self.epsilon)
-        return x if self.bias is None else x + self.bias
+        normal = ops.layer_normalization(ops.matmul(inputs, self.kernel), epsilon=self.epsilon)
+        return self.add_bias(add(scale(normal, self.input_gamma), self.input_beta))
 
-    def recur(self, x, states):
+    def recur(self, x, states, step):
         h, c = states
-        u = self.recurrent_product(h, self.recurrent_kernel)
-        u = self.normalize(u, self.recurrent_gamma, self.recurrent_beta)
-        i, f, g, o = self.activate(x + u)
+        u = step.recurrent_product(h, self.recurrent_kernel)
+        u = self.normalize(u, self.recurrent_gamma, self.recurrent_beta, step)
+        i, f, g, o = step.activate(x + u)
         c = f * c + i * g
-        h = o * self.activation(self.normalize(c, self.output_gamma, self.output_beta))
+        h = o * self.activation(self.normalize(c, self.output_gamma, self.output_beta, step))
         return h, c
 
-    def normalize(self, a, gamma, beta):
+    def normalize(self, a, gamma, beta, step):
         normal = ops.layer_normalization(a, epsilon=self.epsilon)
-        return self.shift(self.product(normal, gamma), beta)
+        return step.shift(step.product(normal, gamma), beta)

@@ -88,9 +88,9 @@ class LSTMCell(Cell):
         self.recurrent_kernel = self.weight("recurrent_kernel", (n, 4 * n))
         self.bias = self.gate_bias({"f": 1} if self.unit_forget_bias else {})
 
-    def recur(self, x, states):
+    def recur(self, x, states, step):
         h, c = states
-        i, f, g, o = self.activate(x + self.recurrent_product(h, self.recurrent_kernel))
+        i, f, g, o = step.activate(x + step.recurrent_product(h, self.recurrent_kernel))
         c = f * c + i * g
         h = o * self.activation(c)
         return h, c

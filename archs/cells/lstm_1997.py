@@ -91,9 +91,9 @@ class LSTM1997Cell(Cell):
         self.recurrent_kernel = self.weight("recurrent_kernel", (n, 3 * n))
         self.bias = self.gate_bias()
 
-    def recur(self, x, states):
+    def recur(self, x, states, step):
         h, c = states
-        i, g, o = self.activate(x + self.recurrent_product(h, self.recurrent_kernel))
+        i, g, o = step.activate(x + step.recurrent_product(h, self.recurrent_kernel))
         c = c + i * g
         h = o * self.output_activation(c)
         return h, c

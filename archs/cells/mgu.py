@@ -74,11 +74,11 @@ class MGUCell(Cell):
         self.recurrent_kernel = self.weight("recurrent_kernel", (n, 2 * n))
         self.bias = self.gate_bias()
 
-    def recur(self, x, states):
+    def recur(self, x, states, step):
         (h,) = states
         x_f, x_h = ops.split(x, 2, axis=-1)
         u_f, u_h = ops.split(self.recurrent_kernel, 2, axis=-1)
-        (f,) = self.activate(x_f + self.recurrent_product(h, u_f), ("f",))
-        (candidate,) = self.activate(x_h + self.recurrent_product(f * h, u_h), ("h",))
+        (f,) = step.activate(x_f + step.recurrent_product(h, u_f), ("f",))
+        (candidate,) = step.activate(x_h + step.recurrent_product(f * h, u_h), ("h",))
         h = (1 - f) * h + f * candidate
         return (h,)

@@ -73,6 +73,6 @@ class MinGRUCell(Cell):
         self.kernel = self.weight("kernel", (input_shape[-1], 2 * self.units))
         self.bias = self.gate_bias()
 
-    def coefficients(self, x):
-        z, candidate = self.activate(x)
-        return 1 - z, z * self.drop_recurrent(candidate)
+    def coefficients(self, x, step):
+        z, candidate = step.activate(x)
+        return 1 - z, z * step.drop_recurrent(candidate)

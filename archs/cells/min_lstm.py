@@ -87,9 +87,9 @@ class MinLSTMCell(Cell):
         self.kernel = self.weight("kernel", (input_shape[-1], 3 * self.units))
         self.bias = self.gate_bias({"f": 1} if self.unit_forget_bias else {})
 
-    def coefficients(self, x):
+    def coefficients(self, x, step):
         f, i, h = ops.split(x, 3, axis=-1)
-        candidate = self.drop_recurrent(self.propose(h))
+        candidate = step.drop_recurrent(step.propose(h))
         if not self.normalize:
             return ops.sigmoid(f), ops.sigmoid(i) * candidate
         share = ops.sigmoid(ops.log_sigmoid(f) - ops.log_sigmoid(i))  # f / (f + i), also where both are 0

@@ -89,15 +89,14 @@ class MultiplicativeLSTMCell(Cell):
         self.bias = self.gate_bias({"f": 1} if self.unit_forget_bias else {})
 
     def project(self, inputs):
-        x = ops.matmul(inputs, self.kernel)
-        x = x if self.bias is None else x + self.bias
+        x = self.add_bias(ops.matmul(inputs, self.kernel))
         return ops.concatenate([ops.matmul(inputs, self.multiplicative_kernel), x], axis=-1)
 
-    def recur(self, x, states):
+    def recur(self, x, states, step):
         h, c = states
         n = self.units
-        m = x[:, :n] * self.recurrent_product(h, self.multiplicative_recurrent_kernel)
-        i, f, g, o = self.activate(x[:, n:] + self.recurrent_product(m, self.recurrent_kernel))
+        m = x[:, :n] * step.recurrent_product(h, self.multiplicative_recurrent_kernel)
+        i, f, g, o = step.activate(x[:, n:] + step.recurrent_product(m, self.recurrent_kernel))
         c = f * c + i * g
         h = self.activation(o * c) if self.gate_first else o * self.activation(c)
         return h, c

@@ -78,13 +78,13 @@ class MUT1Cell(Cell):
     def project(self, inputs):
         x = ops.matmul(inputs, self.kernel)
         x = ops.concatenate([x[..., : 2 * self.units], self.activation(x[..., 2 * self.units :])], axis=-1)
-        return x if self.bias is None else x + self.bias
+        return self.add_bias(x)
 
-    def recur(self, x, states):
+    def recur(self, x, states, step):
         (h,) = states
         x_z, x_r, x_h = ops.split(x, 3, axis=-1)
         u_r, u_h = ops.split(self.recurrent_kernel, 2, axis=-1)
-        (r,) = self.activate(x_r + self.recurrent_product(h, u_r), ("r",))
-        z, candidate = self.activate([x_z, x_h + self.recurrent_product(r * h, u_h)], ("z", "h"))
+        (r,) = step.activate(x_r + step.recurrent_product(h, u_r), ("r",))
+        z, candidate = step.activate([x_z, x_h + step.recurrent_product(r * h, u_h)], ("z", "h"))
         h = z * candidate + (1 - z) * h
         return (h,)

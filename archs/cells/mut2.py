@@ -76,13 +76,13 @@ class MUT2Cell(Cell):
         self.recurrent_kernel = self.weight("recurrent_kernel", (n, 3 * n))
         self.bias = self.gate_bias()
 
-    def recur(self, x, states):
+    def recur(self, x, states, step):
         (h,) = states
         n = self.units
         x_z, x_r, x_h = ops.split(x, 3, axis=-1)
-        u_z, u_r = ops.split(self.recurrent_product(h, self.recurrent_kernel[:, : 2 * n]), 2, axis=-1)
-        (r,) = self.activate(x_r + u_r, ("r",))
-        u_h = self.recurrent_product(r * h, self.recurrent_kernel[:, 2 * n :])
-        z, candidate = self.activate([x_z + u_z, x_h + u_h], ("z", "h"))
+        u_z, u_r = ops.split(step.recurrent_product(h, self.recurrent_kernel[:, : 2 * n]), 2, axis=-1)
+        (r,) = step.activate(x_r + u_r, ("r",))
+        u_h = step.recurrent_product(r * h, self.recurrent_kernel[:, 2 * n :])
+        z, candidate = step.activate([x_z + u_z, x_h + u_h], ("z", "h"))
         h = z * candidate + (1 - z) * h
         return (h,)

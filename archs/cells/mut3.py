@@ -75,12 +75,12 @@ class MUT3Cell(Cell):
         self.recurrent_kernel = self.weight("recurrent_kernel", (n, 3 * n))
         self.bias = self.gate_bias()
 
-    def recur(self, x, states):
+    def recur(self, x, states, step):
         (h,) = states
         x_z, x_r, x_h = ops.split(x, 3, axis=-1)
         u_z, u_r, u_h = ops.split(self.recurrent_kernel, 3, axis=-1)
-        (r,) = self.activate(x_r + self.recurrent_product(h, u_r), ("r",))
-        z = x_z + self.recurrent_product(self.activation(h), u_z)
-        z, candidate = self.activate([z, x_h + self.recurrent_product(r * h, u_h)], ("z", "h"))
+        (r,) = step.activate(x_r + step.recurrent_product(h, u_r), ("r",))
+        z = x_z + step.recurrent_product(self.activation(h), u_z)
+        z, candidate = step.activate([z, x_h + step.recurrent_product(r * h, u_h)], ("z", "h"))
         h = z * candidate + (1 - z) * h
         return (h,)

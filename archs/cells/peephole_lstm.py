@@ -97,12 +97,12 @@ class PeepholeLSTMCell(Cell):
         self.peephole_kernel = self.weight("peephole_kernel", (3, n))
         self.bias = self.gate_bias({"f": 1} if self.unit_forget_bias else {})
 
-    def recur(self, x, states):
+    def recur(self, x, states, step):
         h, c = states
         p_i, p_f, p_o = rows(self.peephole_kernel)
-        z_i, z_f, z_g, z_o = ops.split(x + self.recurrent_product(h, self.recurrent_kernel), 4, axis=-1)
-        i, f, g = self.activate([self.peep(z_i, c, p_i), self.peep(z_f, c, p_f), z_g], ("i", "f", "g"))
+        z_i, z_f, z_g, z_o = ops.split(x + step.recurrent_product(h, self.recurrent_kernel), 4, axis=-1)
+        i, f, g = step.activate([step.peep(z_i, c, p_i), step.peep(z_f, c, p_f), z_g], ("i", "f", "g"))
         c = f * c + i * g
-        (o,) = self.activate([self.peep(z_o, c, p_o)], ("o",))
+        (o,) = step.activate([step.peep(z_o, c, p_o)], ("o",))
         h = o * self.output_activation(c)
         return h, c

@@ -121,6 +121,7 @@ class PhasedLSTMCell(Cell):
         )
         self.states = ("h", "c") if timestamps else ("h", "c", "t")
         self.state_size = [self.units, self.units, 1][: len(self.states)]
+        self.undropped = int(timestamps)  # the time
 
     def build(self, input_shape):
         super().build(input_shape)
@@ -136,34 +137,30 @@ class PhasedLSTMCell(Cell):
         self.phase = self.weight("phase", (n,), autocast=False)
         self.bias = self.gate_bias({"f": 1} if self.unit_forget_bias else {})
 
-    def drop_input(self, a, site=0):
-        dropped = super().drop_input(a, site)
-        return ops.concatenate([dropped[..., :-1], a[..., -1:]], axis=-1) if self.timestamps else dropped
-
     def project(self, inputs):
         if not self.timestamps:
             return super().project(inputs)
         return ops.concatenate([super().project(inputs[..., :-1]), inputs[..., -1:]], axis=-1)
 
-    def recur(self, x, states):
+    def recur(self, x, states, step):
         h, c, *counted = states
         x, t = (x[:, :-1], x[:, -1:]) if self.timestamps else (x, counted[0])
-        k = self.time_gate(t)
+        k = self.time_gate(t, step.training)
         p_i, p_f, p_o = rows(self.peephole_kernel)
-        z_i, z_f, z_g, z_o = ops.split(x + self.recurrent_product(h, self.recurrent_kernel), 4, axis=-1)
-        i, f, g = self.activate([self.peep(z_i, c, p_i), self.peep(z_f, c, p_f), z_g], ("i", "f", "g"))
+        z_i, z_f, z_g, z_o = ops.split(x + step.recurrent_product(h, self.recurrent_kernel), 4, axis=-1)
+        i, f, g = step.activate([step.peep(z_i, c, p_i), step.peep(z_f, c, p_f), z_g], ("i", "f", "g"))
         proposed = f * c + i * g
-        (o,) = self.activate([self.peep(z_o, proposed, p_o)], ("o",))
+        (o,) = step.activate([step.peep(z_o, proposed, p_o)], ("o",))
         c = k * proposed + (1 - k) * c
         h = k * o * self.activation(proposed) + (1 - k) * h
         return (h, c) if self.timestamps else (h, c, t + 1)
 
-    def time_gate(self, t):
+    def time_gate(self, t, training):
         """k at the times `t` (batch, 1): a tensor (batch, units)."""
         period = ops.exp(self.log_period)
         turns = (ops.cast(t, period.dtype) - self.phase) / period
         cycle = turns - ops.stop_gradient(ops.floor(turns))
         rise = 2 * cycle / self.open_ratio
-        closed = self.leak * cycle if self._training else ops.zeros_like(cycle)
+        closed = self.leak * cycle if training else ops.zeros_like(cycle)
         k = ops.where(rise < 1, rise, ops.where(rise < 2, 2 - rise, closed))
         return ops.cast(k, self.compute_dtype)

@@ -110,12 +110,12 @@ class ProjectedLSTMCell(Cell):
         self.peephole_kernel = self.weight("peephole_kernel", (3, n)) if self.peepholes else None
         self.bias = self.gate_bias({"f": 1} if self.unit_forget_bias else {})
 
-    def recur(self, x, states):
+    def recur(self, x, states, step):
         r, c = states
         p_i, p_f, p_o = rows(self.peephole_kernel) if self.peepholes else (None, None, None)
-        z_i, z_f, z_g, z_o = ops.split(x + self.recurrent_product(r, self.recurrent_kernel), 4, axis=-1)
-        i, f, g = self.activate([self.peep(z_i, c, p_i), self.peep(z_f, c, p_f), z_g], ("i", "f", "g"))
+        z_i, z_f, z_g, z_o = ops.split(x + step.recurrent_product(r, self.recurrent_kernel), 4, axis=-1)
+        i, f, g = step.activate([step.peep(z_i, c, p_i), step.peep(z_f, c, p_f), z_g], ("i", "f", "g"))
         c = f * c + i * g
-        (o,) = self.activate([self.peep(z_o, c, p_o)], ("o",))
-        r = self.product(o * self.activation(c), self.projection_kernel)
+        (o,) = step.activate([step.peep(z_o, c, p_o)], ("o",))
+        r = step.product(o * self.activation(c), self.projection_kernel)
         return r, c

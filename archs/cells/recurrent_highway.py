@@ -97,12 +97,12 @@ class RecurrentHighwayCell(Cell):
     def project(self, inputs):
         return ops.matmul(inputs, self.kernel)
 
-    def recur(self, x, states):
+    def recur(self, x, states, step):
         (s,) = states
         for layer, (kernel, bias) in enumerate(self.layers):
-            z = self.recurrent_product(s, kernel)
-            z = z if bias is None else self.shift(z, bias)
-            h, t, *c = self.activate(z if layer else x + z)
+            z = step.recurrent_product(s, kernel)
+            z = z if bias is None else step.shift(z, bias)
+            h, t, *c = step.activate(z if layer else x + z)
             c = 1 - t if self.coupled else c[0]
             s = h * t + s * c
         return (s,)

@@ -3,7 +3,7 @@
 from keras import ops
 
 from archs._core import checks
-from archs._core.cell import Cell
+from archs._core.cell import Cell, add
 from archs._core.registry import cell
 
 
@@ -86,11 +86,11 @@ class SCRNCell(Cell):
         self.bias = self.weight("bias", (n,)) if self.use_bias else None
 
     def add_bias(self, x):
-        return x if self.bias is None else x + ops.pad(self.bias, [[0, self.context_units]])
+        return x if self.bias is None else add(x, ops.pad(self.bias, [[0, self.context_units]]))
 
-    def recur(self, x, states):
+    def recur(self, x, states, step):
         x_h, x_s = ops.split(x, [self.units], axis=-1)
         h, s = ops.split(states[0], [self.units], axis=-1)
         s = (1 - self.alpha) * x_s + self.alpha * s
-        h = self.activation(x_h + self.recurrent_product(ops.concatenate([h, s], axis=-1), self.recurrent_kernel))
+        h = self.activation(x_h + step.recurrent_product(ops.concatenate([h, s], axis=-1), self.recurrent_kernel))
         return (ops.concatenate([h, s], axis=-1),)

@@ -94,14 +94,14 @@ class SLSTMCell(Cell):
         self.recurrent_kernel = self.weight("recurrent_kernel", (n // self.num_heads, 4 * n))
         self.bias = self.gate_bias({"f": 1} if self.unit_forget_bias else {})
 
-    def recur(self, x, states):
+    def recur(self, x, states, step):
         h, c, n, m = states
-        i, f, z, o = ops.split(x + self.heads_product(h), 4, axis=-1)
+        i, f, z, o = ops.split(x + self.heads_product(h, step), 4, axis=-1)
         f = f if self.exponential_forget else ops.log_sigmoid(f)
         powers = ops.concatenate([i, f + m], axis=-1)
         m = ops.maximum(*ops.split(powers, 2, axis=-1))
         i, f = ops.split(ops.exp(powers - ops.tile(m, (1, 2))), 2, axis=-1)
-        z, o = self.activate([z, o], ("z", "o"))
+        z, o = step.activate([z, o], ("z", "o"))
         c = f * c + i * z
         n = f * n + i
         h = o * c / ops.where(n == 0, 1, n)
@@ -112,12 +112,12 @@ class SLSTMCell(Cell):
         *zeros, m = super().get_initial_state(batch_size)
         return [*zeros, ops.full_like(m, -1e4)]
 
-    def heads_product(self, h):
+    def heads_product(self, h, step):
         """h R, head by head: (batch, 4 * units)."""
         k, n = self.num_heads, self.units
         if k == 1:
-            return self.recurrent_product(h, self.recurrent_kernel)
+            return step.recurrent_product(h, self.recurrent_kernel)
         kernel = ops.reshape(self.recurrent_kernel, (n // k, 4, k, n // k))
         kernel = ops.reshape(ops.transpose(kernel, (2, 0, 1, 3)), (k, n // k, 4 * n // k))
-        u = ops.reshape(self.recurrent_product(h, kernel), (-1, k, 4, n // k))
+        u = ops.reshape(step.recurrent_product(h, kernel), (-1, k, 4, n // k))
         return ops.reshape(ops.transpose(u, (0, 2, 1, 3)), (-1, 4 * n))

@@ -75,8 +75,8 @@ class UGRNNCell(Cell):
         self.recurrent_kernel = self.weight("recurrent_kernel", (n, 2 * n))
         self.bias = self.gate_bias({"g": 1} if self.unit_forget_bias else {})
 
-    def recur(self, x, states):
+    def recur(self, x, states, step):
         (h,) = states
-        g, c = self.activate(x + self.recurrent_product(h, self.recurrent_kernel))
+        g, c = step.activate(x + step.recurrent_product(h, self.recurrent_kernel))
         h = g * h + (1 - g) * c
         return (h,)

@@ -5,6 +5,7 @@ import pytest
 import tensorflow as tf
 
 import archs
+from archs._core.step import Step
 
 
 def layer(period=8.0, phase=1.0, dtype="float64", **options):
@@ -17,8 +18,7 @@ def layer(period=8.0, phase=1.0, dtype="float64", **options):
 
 
 def gate(cell, times, training=False):
-    with cell.dropping(training):
-        return np.asarray(cell.time_gate(tf.constant(times, tf.float64)[:, None]))[:, 0]
+    return np.asarray(cell.time_gate(tf.constant(times, tf.float64)[:, None], training))[:, 0]
 
 
 def test_the_gate_opens_and_closes_once_in_each_period():
@@ -59,8 +59,7 @@ def test_half_precision_counts_beyond_what_it_can_hold():
 def test_dropout_leaves_the_timestamps_alone(method):
     cell = archs.PhasedLSTMCell(6, timestamps=True, dropout=0.9, dropout_method=method)
     cell.build((None, 4))
-    with cell.dropping(True):
-        dropped = np.asarray(cell.drop_input(tf.ones((50, 4))))
+    dropped = np.asarray(Step(cell, training=True).drop_input(tf.ones((50, 4))))
     assert np.all(dropped[:, -1] == 1)
     assert set(np.unique(dropped[:, :-1])) == {np.float32(0), np.float32(10)}
 

@@ -3,8 +3,11 @@
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 import archs
+from tests import test_catalog
+from tests.test_catalog import FEATURES, TIME, UNITS
 
 
 def test_it_wraps_the_cells_of_keras_too():
@@ -42,3 +45,178 @@ def test_zero_output_for_mask():
     outputs = np.asarray(layer(np.ones((1, 3, 4)), mask=np.array([[True, False, True]])))
     assert np.all(outputs[0, 1] == 0)
     assert np.all(outputs[0, [0, 2]] != 0)
+
+
+MASK = np.array([[1, 1, 1, 0, 0], [0, 1, 0, 1, 1], [1, 1, 1, 1, 1]])
+
+
+@pytest.mark.parametrize("dtype", ["bool", "int32", "float32"])
+@pytest.mark.parametrize("shape", [(3, 5), (3, 5, 1)])
+@pytest.mark.parametrize("name", ["lstm", "min_gru", "attention_decoder"])
+def test_masks_of_every_kind(name, shape, dtype):
+    layer = test_catalog.recurrent(name, return_sequences=True)
+    expected = layer(test_catalog.inputs(), mask=tf.constant(MASK, tf.bool))
+    mask = MASK.reshape(shape).astype(dtype)
+    for given in (mask, tf.constant(mask)):
+        np.testing.assert_array_equal(layer(test_catalog.inputs(), mask=given), expected)
+
+
+GLOBAL = keras.config.dtype_policy().name
+
+
+@pytest.fixture(params=["layer", "cell", "global"])
+def policies(request):
+    """Function from a policy to the dtype arguments of cell and layer: it is given to one of them, or is global."""
+    place = request.param
+
+    def given(policy):
+        if place == "global":
+            keras.config.set_dtype_policy(policy)
+        return {"dtype": policy} if place == "cell" else {}, {"dtype": policy} if place == "layer" else {}
+
+    yield given
+    keras.config.set_dtype_policy(GLOBAL)
+
+
+@pytest.mark.parametrize("name", archs.list_cells())
+@pytest.mark.parametrize(
+    "policy",
+    ["mixed_bfloat16", *(pytest.param(p, marks=pytest.mark.slow) for p in ("mixed_float16", "float64", "bfloat16"))],
+)
+def test_dtype_policies_mean_what_they_mean_for_keras_rnn(name, policy, policies):
+    of_cell, of_layer = policies(policy)
+    case = test_catalog.cases_of(name)[0]
+    results = []
+    for kind in (archs.Recurrent, keras.layers.RNN):
+        cell = test_catalog.create(name, UNITS, **case, **of_cell)
+        # Keras' own layer does not take its cell's policy.
+        layer = kind(cell, return_sequences=True, return_state=True, **(of_layer or {"dtype": cell.dtype_policy}))
+        model_inputs = keras.Input((TIME, FEATURES))
+        model = keras.Model(model_inputs, layer(model_inputs))
+        test_catalog.randomize(model)
+        x = test_catalog.inputs().astype("float32")
+        with tf.GradientTape() as tape:
+            outputs = model(x, training=True)
+            loss = tf.reduce_sum(tf.cast(outputs[0], tf.float32) ** 2)
+        gradients = tape.gradient(loss, [w.value for w in layer.trainable_weights])
+        results.append(([*outputs, *model(x)], gradients))
+    (ours, ours_by), (theirs, theirs_by) = results
+    assert [a.dtype for a in ours] == [a.dtype for a in theirs]
+    for a, b in zip(ours, theirs, strict=True):
+        np.testing.assert_allclose(tf.cast(a, tf.float64), tf.cast(b, tf.float64), rtol=0.05, atol=0.08)
+    for a, b in zip(ours_by, theirs_by, strict=True):
+        assert a.dtype == b.dtype
+        a, b = (np.asarray(tf.cast(by, tf.float64)) for by in (a, b))
+        np.testing.assert_allclose(a, b, rtol=0.1, atol=0.1 * max(1.0, np.abs(b).max()))
+
+
+def test_a_stack_with_a_foreign_cell_in_half_precision():
+    for foreign in (keras.layers.SimpleRNNCell, keras.layers.LSTMCell):
+        layer = archs.Recurrent([archs.PhasedLSTMCell(6), foreign(5)], dtype="mixed_bfloat16")
+        assert layer(np.ones((3, 5, 4))).dtype == tf.bfloat16
+
+
+def test_initial_states_of_a_stack():
+    layer = archs.Recurrent(
+        [archs.LSTMCell(3), keras.layers.SimpleRNNCell(2), archs.GRUCell(4)], return_state=True, return_sequences=True
+    )
+    x = test_catalog.inputs().astype("float32")
+    whole = layer(x)[0]
+    _, *between = layer(x[:, :2])
+    np.testing.assert_allclose(layer(x[:, 2:], initial_state=between)[0], whole[:, 2:], atol=1e-6)
+    flat = keras.tree.flatten(between)
+    np.testing.assert_allclose(layer(x[:, 2:], initial_state=flat)[0], whole[:, 2:], atol=1e-6)
+    with pytest.raises(ValueError, match=r"Expected 4 initial states for a stack of 3 cells, .* received 3"):
+        layer(x, initial_state=flat[:-1])
+    with pytest.raises(ValueError, match=r"Expected states \(h, c\) of sizes \[3, 3\], received \[3, 2\]"):
+        layer(x, initial_state=[flat[0], flat[2], flat[1], flat[3]])
+
+
+SPECS = {"static": (3, TIME, FEATURES), "any batch": (None, TIME, FEATURES), "any time": (None, None, FEATURES)}
+
+
+def shapes_in_a_graph(layer, spec):
+    found = []
+
+    def call(x, mask):
+        for training in (False, True):
+            found.extend(t.shape.as_list() for m in (None, mask) for t in layer(x, mask=m, training=training))
+
+    specs = [tf.TensorSpec(spec, tf.float64), tf.TensorSpec(spec[:2], tf.bool)]
+    tf.function(call, input_signature=specs).get_concrete_function()
+    return found
+
+
+@pytest.mark.parametrize("name", archs.list_cells())
+@pytest.mark.parametrize("spec", SPECS.values(), ids=SPECS)
+def test_static_shapes_are_those_of_keras_rnn(name, spec):
+    ours, theirs = (
+        shapes_in_a_graph(test_catalog.recurrent(name, kind, return_sequences=True, return_state=True), spec)
+        for kind in (archs.Recurrent, keras.layers.RNN)
+    )
+    assert ours == theirs
+    assert ours[0][:2] == list(spec[:2])
+
+
+# Layers that take a sequence (batch, time, features).
+FOLLOWERS = {
+    "time_distributed": lambda: keras.layers.TimeDistributed(keras.layers.Dense(2)),
+    "unrolled": lambda: keras.layers.LSTM(3, unroll=True),
+    "lstm": lambda: keras.layers.LSTM(3, return_sequences=True),
+    "gru": lambda: keras.layers.Bidirectional(keras.layers.GRU(3)),
+    "recurrent": lambda: archs.Recurrent(archs.GRUCell(3), unroll=True),
+    "flatten": keras.layers.Flatten,
+    "dense": lambda: keras.layers.Dense(2),
+    "conv": lambda: keras.layers.Conv1D(2, 3, padding="causal"),
+    "separable": lambda: keras.layers.SeparableConv1D(2, 3),
+    "depthwise": lambda: keras.layers.DepthwiseConv1D(3),
+    "transposed": lambda: keras.layers.Conv1DTranspose(2, 3),
+    "max_pooling": keras.layers.MaxPooling1D,
+    "average_pooling": keras.layers.AveragePooling1D,
+    "global_max": keras.layers.GlobalMaxPooling1D,
+    "global_average": keras.layers.GlobalAveragePooling1D,
+    "cropping": lambda: keras.layers.Cropping1D(1),
+    "padding": lambda: keras.layers.ZeroPadding1D(1),
+    "up_sampling": keras.layers.UpSampling1D,
+    "permute": lambda: keras.layers.Permute((2, 1)),
+    "reshape": lambda: keras.layers.Reshape((-1, 2)),
+    "spatial_dropout": lambda: keras.layers.SpatialDropout1D(0.0),
+    "layer_normalization": keras.layers.LayerNormalization,
+    "batch_normalization": keras.layers.BatchNormalization,
+    "group_normalization": lambda: keras.layers.GroupNormalization(2),
+    "masking": keras.layers.Masking,
+    "last": lambda: keras.layers.Lambda(lambda h: h[:, h.shape[1] - 1]),
+}
+
+
+@pytest.mark.parametrize("follower", FOLLOWERS)
+@pytest.mark.parametrize("batch", [1, 3])
+def test_layers_of_keras_behind_it(follower, batch, tmp_path):
+    x = np.random.default_rng(0).normal(size=(3, TIME, FEATURES)).astype("float32")
+    results = []
+    for kind in (archs.Recurrent, keras.layers.RNN):
+        keras.utils.set_random_seed(0)
+        layers = [kind(archs.LSTMCell(UNITS), return_sequences=True), FOLLOWERS[follower]()]
+        model = keras.Sequential([keras.Input((TIME, FEATURES)), *layers])
+        if model.weights:
+            test_catalog.randomize(model)
+        found = [model(x), model.predict(x, batch_size=batch, verbose=0)]
+        model.compile("sgd", "mse")
+        model.fit(x, np.zeros(found[0].shape), batch_size=batch, shuffle=False, verbose=0)
+        found.append(model(x))
+        if kind is archs.Recurrent and batch == 1:
+            model.export(tmp_path / "model", verbose=False)
+            np.testing.assert_allclose(tf.saved_model.load(tmp_path / "model").serve(x), found[-1], atol=1e-5)
+        results.append(found)
+    for ours, theirs in zip(*results, strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(results[0][0], results[0][1], rtol=1e-4, atol=1e-5)
+
+
+def test_stateful_layers_begin_anew_where_they_are_told():
+    layer = archs.Recurrent(archs.LSTMCell(3), stateful=True)
+    x = np.ones((2, 4, 4), "float32")
+    first = np.asarray(layer(x))
+    second = np.asarray(layer(x, starts=tf.constant([True, False])))
+    np.testing.assert_array_equal(second[0], first[0])
+    assert np.abs(second[1] - first[1]).max() > 1e-4

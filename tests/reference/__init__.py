@@ -7,4 +7,6 @@ Each file `<catalog name>.py` has
   arrays (batch, size) in the cell's order with the output h first; the new states come back in the same order.
 - `CASES`, optional: the cell's constructor arguments under which it is compared, each a dict that `step` also
   receives as keywords. Default: `[{}]`, the cell as it comes. Every other test of the cell runs with the first.
+- `FIXED`, optional: set of the squashing functions, by the names of TensorFlow's operations, that the paper fixes: no
+  argument of the cell changes them.
 """

@@ -18,6 +18,7 @@ How the first state comes from the encoder is no part of the step. A memory mask
 
 import numpy as np
 
+FIXED = {"Tanh"}  # of the scores and the output
 CASES = [{}, {"attention": "luong"}, {"cell": "gru"}, {"cell": "gru", "attention": "luong"}, {"use_bias": False}]
 
 

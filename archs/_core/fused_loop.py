@@ -4,14 +4,16 @@ Autodiff of a time loop adds every recurrent product's weight gradient to an acc
 keeps what goes into a product and what comes out of it, and the gates; on the way back it takes these as given,
 differentiates the rest of the step alone, and after the loop one large product over all steps gives the gradient of the
 weights. A cell says nothing about it: all that counts is that its recurrent products go through
-`Cell.recurrent_product` and its gates through `Cell.activate`. Where what the products multiply with differs between
+`Step.recurrent_product` and its gates through `Step.activate`. Where what the products multiply with differs between
 steps, the loop is left to autodiff.
 """
 
 import keras
 import tensorflow as tf
 
-from archs._core.cell import multiply, scaled_tanh
+from archs._core import external_memory
+from archs._core.policy import InPolicyOf
+from archs._core.step import Step, multiply, scaled_tanh
 
 
 def _aside(function):
@@ -23,18 +25,6 @@ def _aside(function):
     return returned[0]
 
 
-class _Step(keras.layers.Layer):
-    """`recur` of a cell as a layer of its own, so that Keras reads its weights from given values, in its dtype."""
-
-    def __init__(self, cell, training, add_bias):
-        super().__init__(name="step", dtype=cell.dtype_policy)
-        self.cell, self.of_training, self.add_bias, self.built = cell, training, add_bias, True
-
-    def call(self, x, states):
-        with self.cell.dropping(self.of_training):
-            return self.cell.recur(self.cell.add_bias(x) if self.add_bias else x, tuple(states))
-
-
 class _Loop:
     """One cell over one batch of sequences; time is the first axis of all that has one.
 
@@ -42,52 +32,50 @@ class _Loop:
     are those that its products multiply with, in their order.
     """
 
-    def __init__(self, cell, mask, training, keep_outputs, add_bias):
-        self.cell, self.mask, self.keep_outputs = cell, mask, keep_outputs
-        self.layer = _Step(cell, training, add_bias)
+    def __init__(self, cell, mask, training, masks, keep_outputs, add_bias):
+        self.cell, self.mask, self.training, self.masks = cell, mask, training, masks
+        self.keep_outputs, self.add_bias = keep_outputs, add_bias
+        self.in_policy = InPolicyOf(cell)
         self.is_fused = True
-        self.masks = None
 
-    def step(self, weights, x, states, mask, product, squash=scaled_tanh):
-        """The new states, with `product(a, kernel)` for every recurrent product and `squash` for gates."""
-        self.cell.product, self.cell.squash, self.cell.held_masks = product, squash, self.masks
-        variables = self.cell.variables
+    def step(self, weights, x, states, t=None, product=multiply, squash=scaled_tanh):
+        """The new states, with `product(a, kernel)` for every recurrent product and `squash` for gates.
+
+        Of the step t; without t of one that is not masked.
+        """
+        cell, variables = self.cell, self.cell.variables
         memory = list(weights[len(variables) :]) or None
-        try:
-            with (
-                keras.StatelessScope(zip(variables, weights, strict=False)),
-                self.cell.reading(memory),
-            ):
-                new = self.layer(x, list(states))
-        finally:
-            self.cell.product, self.cell.squash, self.cell.held_masks = multiply, scaled_tanh, None
-        if mask is None:
+        step = Step(cell, self.training, masks=self.masks, memory=memory, product=product, squash=squash)
+
+        def recur(x, *states):
+            return cell.recur(cell.add_bias(x) if self.add_bias else x, states, step)
+
+        with keras.StatelessScope(zip(variables, weights, strict=False)):
+            new = self.in_policy([x, *states], function=recur)
+        if self.mask is None or t is None:
             return list(new)
-        return [tf.where(mask[:, None], a, b) for a, b in zip(new, states, strict=True)]
+        return [tf.where(self.mask[t][:, None], a, b) for a, b in zip(new, states, strict=True)]
 
-    def mask_at(self, t):
-        return None if self.mask is None else self.mask[t]
-
-    def kernels(self, weights, x, states):
-        found = []
+    def recorded(self, weights, x, states):
+        """What the products of a step multiply with, and its calls of `squash`, by their arguments."""
+        kernels, gates = [], []
 
         def product(a, kernel):
-            found.append(tf.convert_to_tensor(kernel))
+            kernels.append(tf.convert_to_tensor(kernel))
             return multiply(a, kernel)
 
-        self.step(weights, x[0], states, None, product)
-        return found
-
-    def count_gates(self, weights, x, states):
-        """How often a step calls `squash`."""
-        calls = []
-
         def squash(*arguments):
-            calls.append(arguments)
+            gates.append(arguments)
             return scaled_tanh(*arguments)
 
-        _aside(lambda: self.step(weights, x[0], states, None, multiply, squash))
-        return len(calls)
+        self.step(weights, x[0], states, product=product, squash=squash)
+        return kernels, gates
+
+    def kernels(self, weights, x, states):
+        return self.recorded(weights, x, states)[0]
+
+    def count_gates(self, weights, x, states):
+        return len(_aside(lambda: self.recorded(weights, x, states)[1]))
 
     def kernels_are_weights(self, weights, x, states):
         """Whether no gradient leads from the kernels to what differs between steps."""
@@ -103,7 +91,7 @@ class _Loop:
 
     def forward(self, x, states, weights, keep_all):
         """Outputs or None, final states, and with `keep_all` what `backward` needs."""
-        time = tf.shape(x)[0]
+        time = _time(x)
         kernels = self.kernels(weights, x, states) if self.is_fused else []
         kept = len(states) if keep_all else int(self.keep_outputs)
         histories = [tf.TensorArray(s.dtype, time, element_shape=s.shape) for s in states[:kept]]
@@ -122,7 +110,7 @@ class _Loop:
                 squashed.append(scaled_tanh(*arguments))
                 return squashed[-1]
 
-            new = self.step(weights, x[t], states, self.mask_at(t), product, squash)
+            new = self.step(weights, x[t], states, t, product, squash)
             for s, old in zip(new, states, strict=True):
                 s.set_shape(old.shape)
             histories = [array.write(t, s) for array, s in zip(histories, new, strict=False)]
@@ -142,73 +130,38 @@ class _Loop:
 
     def backward(self, x, states, weights, saved, by_outputs, by_finals):
         """Gradients by x, states and weights."""
-        time = tf.shape(x)[0]
+        time = _time(x)
         before, outcomes, gates = saved
         with tf.GradientTape() as tape:
             tape.watch(_floats(weights))
             kernels = self.kernels(weights, x, states)
-        turned = [tf.linalg.matrix_transpose(k) if len(k.shape) > 1 else k for k in kernels]
+        turned = [tf.linalg.matrix_transpose(kernel) if _is_large(kernel) else kernel for kernel in kernels]
 
-        def step(t, gates_t, by_new):
-            """Gradients of one step by x, states and weights; what goes into the products, and by their outcomes."""
-            entering, by_outcomes, squashed = [], {}, iter(gates_t)
-
-            def product(a, kernel):
-                index = len(entering)
-                entering.append(a)
-                tape.watch(a)  # a constant, too: what comes out counts
-
-                @tf.custom_gradient
-                def given(a):
-                    z = tf.identity(outcomes[index][t]) if index in outcomes else multiply(a, kernels[index])
-                    by_outcomes[index] = tf.zeros_like(z)
-
-                    def gradient(by_z):
-                        by_outcomes[index] = by_z
-                        return tf.reshape(multiply(by_z, turned[index]), (-1, a.shape[-1]))
-
-                    return z, gradient
-
-                return given(a)
-
-            def squash(z, scale, offset):
-                y = next(squashed)
-
-                @tf.custom_gradient
-                def given(z):
-                    return tf.identity(y), lambda by_y: by_y * (scale**2 - (y - offset) ** 2)
-
-                return given(z)
-
-            old = [s[t] for s in before]
-            x_t = x[t]
-            with tf.GradientTape() as tape:
-                tape.watch(_floats([x_t, *old, *weights]))
-                new = self.step(weights, x_t, old, self.mask_at(t), product, squash)
-            by = tape.gradient(new, [x_t, *old, *weights], output_gradients=by_new)
+        def step_back(t, gates_t, by_new):
+            """The replayed step t, and its gradients by x, states and weights."""
+            x_t, old = x[t], [s[t] for s in before]
+            replay = _Replay(kernels, turned, {i: z[t] for i, z in outcomes.items()}, gates_t)
+            with replay.tape:
+                replay.tape.watch(_floats([x_t, *old, *weights]))
+                new = self.step(weights, x_t, old, t, replay.product, replay.squash)
+            by = replay.tape.gradient(new, [x_t, *old, *weights], output_gradients=by_new)
             zeros = [tf.zeros_like(a) if b is None else b for a, b in zip([x_t, *old], by, strict=False)]
-            return (
-                zeros[0],
-                zeros[1:],
-                by[1 + len(old) :],
-                entering,
-                by_outcomes,
-                old,
-            )
+            return replay, old, zeros[0], zeros[1:], by[1 + len(old) :]
 
         # What one step looks like: which weights it has a gradient for, and what need not be kept twice.
-        by_x, _, by_weights, entering, by_outcomes, old = step(0, [y[0] for y in gates], list(by_finals))
+        replay, old, by_x, _, by_weights = step_back(0, [y[0] for y in gates], list(by_finals))
         own_weights = [i for i, by in enumerate(by_weights) if by is not None]
-        same = next((i for i in outcomes if by_outcomes[i] is by_x), None)
-        entered = {i: next((k for k, s in enumerate(old) if s is entering[i]), None) for i in outcomes}
+        same = next((i for i in outcomes if replay.by_outcomes[i] is by_x), None)
+        entered = {i: next((k for k, s in enumerate(old) if s is replay.entering[i]), None) for i in outcomes}
         wide = tf.float64 if x.dtype == tf.float64 else tf.float32
 
         def body(t, gates_t, by_states, sums, by_small, by_xs, inputs, by_zs):
             if by_outputs is not None:
                 by_states = [by_states[0] + by_outputs[t], *by_states[1:]]
-            by_x, by_old, by_weights, entering, by_outcomes, _ = step(t, gates_t, by_states)
+            replay, _, by_x, by_old, by_weights = step_back(t, gates_t, by_states)
+            entering, by_outcomes = replay.entering, replay.by_outcomes
             sums = [s + tf.cast(by_weights[i], wide) for s, i in zip(sums, own_weights, strict=True)]
-            by_small = {i: s + tf.cast(entering[i] * by_outcomes[i], wide) for i, s in by_small.items()}
+            by_small = {i: s + tf.cast(entering[i], wide) * tf.cast(by_outcomes[i], wide) for i, s in by_small.items()}
             by_xs = by_xs if same is not None else by_xs.write(t, by_x)
             inputs = {i: array.write(t, entering[i]) for i, array in inputs.items()}
             by_zs = {i: array.write(t, by_outcomes[i]) for i, array in by_zs.items()}
@@ -219,14 +172,15 @@ class _Loop:
         arrays = {i: tf.TensorArray(z.dtype, time) for i, z in outcomes.items()}
         if same is not None:
             arrays[same] = arrays[same].unstack(x)  # saves XLA the zeros that an array starts with, and their memory
+        small = {i: by for i, by in replay.by_outcomes.items() if i not in outcomes}
         loop = (
             time - 1,
             [y[time - 1] for y in gates],
             list(by_finals),
             [tf.zeros_like(weights[i], wide) for i in own_weights],
-            {i: tf.zeros(tf.shape(by), wide) for i, by in by_outcomes.items() if i not in outcomes},
+            {i: tf.zeros(tf.shape(by), wide) for i, by in small.items()},
             tf.TensorArray(x.dtype, time if same is None else 0),
-            {i: tf.TensorArray(entering[i].dtype, time) for i, k in entered.items() if k is None},
+            {i: tf.TensorArray(replay.entering[i].dtype, time) for i, k in entered.items() if k is None},
             arrays,
         )
         _, _, by_states, sums, by_small, by_xs, inputs, by_zs = tf.while_loop(
@@ -243,6 +197,47 @@ class _Loop:
             total = tf.cast(total, weights[i].dtype)
             by_weights[i] = total if by_weights[i] is None else by_weights[i] + total
         return by_zs[same] if same is not None else by_xs.stack(), by_states, by_weights
+
+
+class _Replay:
+    """A step on the way back: the outcomes of its products and its gates are given, and no gradient is taken of them.
+
+    Attributes:
+        tape: which records the step.
+        entering: what went into each product.
+        by_outcomes: gradients by what came out of each, once the tape was asked for gradients.
+    """
+
+    def __init__(self, kernels, turned, outcomes, gates):
+        self._kernels, self._turned, self._outcomes, self._gates = kernels, turned, outcomes, iter(gates)
+        self.tape, self.entering, self.by_outcomes = tf.GradientTape(), [], {}
+
+    def product(self, a, kernel):
+        i = len(self.entering)
+        self.entering.append(a)
+        self.tape.watch(a)  # a constant, too: what comes out counts
+        z = self._outcomes[i] if i in self._outcomes else multiply(a, self._kernels[i])
+        self.by_outcomes[i] = tf.zeros_like(z)
+
+        def by_entering(by_z):
+            self.by_outcomes[i] = by_z
+            return tf.reshape(multiply(by_z, self._turned[i]), (-1, a.shape[-1]))
+
+        return _given(z, a, by_entering)
+
+    def squash(self, z, scale, offset):
+        y = next(self._gates)
+        return _given(y, z, lambda by_y: by_y * (scale**2 - (y - offset) ** 2))
+
+
+def _given(value, a, gradient):
+    """`value` as a function of `a` whose gradient is `gradient`."""
+    return tf.custom_gradient(lambda a: (tf.identity(value), gradient))(a)
+
+
+def _time(x):
+    """The number of time steps, an int where the graph knows it."""
+    return x.shape[0] or tf.shape(x)[0]
 
 
 def _is_large(kernel):
@@ -268,32 +263,30 @@ def _by_kernel(a, by_z, kernel, wide):
 
 def is_fused(cell):
     """Whether the gradient of a built cell's loop is the fused one; otherwise it is left to autodiff."""
-    loop = _Loop(cell, None, False, False, False)
-    x = tf.convert_to_tensor(cell.project(tf.zeros((1, cell.input_spec.axes[-1]), cell.compute_dtype)))
+    memory = None
+    if cell.reads_memory:
+        nothing = tf.zeros((1, 1, cell.memory_size), cell.compute_dtype)
+        memory = external_memory.prepared(cell, nothing)
+    loop = _Loop(cell, None, False, {}, False, False)
+    inputs = tf.zeros((1, cell.input_spec.axes[-1]), cell.compute_dtype)
+    x = loop.in_policy([inputs], function=cell.project)
     states = [tf.convert_to_tensor(s) for s in cell.get_initial_state(1)]
-    with cell.reading(_an_empty_memory(cell)):
-        return loop.kernels_are_weights(_weights(cell), x[None], states)
+    return loop.kernels_are_weights(_weights(cell, memory), x[None], states)
 
 
-def _weights(cell):
-    return [tf.convert_to_tensor(v) for v in (*cell.variables, *(cell.prepared or []))]
+def _weights(cell, memory):
+    return [tf.convert_to_tensor(v) for v in (*cell.variables, *(memory or []))]
 
 
-def _an_empty_memory(cell):
-    if not cell.reads_memory:
-        return None
-    prepared = cell.prepare(tf.zeros((1, 1, cell.memory_size), cell.compute_dtype), tf.ones((1, 1), cell.compute_dtype))
-    return [tf.cast(array, cell.compute_dtype) for array in prepared]
-
-
-def fused_loop(cell, x, states, mask, training, keep_outputs, add_bias=False):
+def fused_loop(cell, x, states, mask, call, training, keep_outputs, add_bias=False):
     """Runs `recur` over time.
 
     Args:
-        cell: a cell whose dropout masks are drawn.
+        cell: of the catalog.
         x: what its `project` returned, (time, batch, m).
         states: list of the initial states.
         mask: bool tensor (time, batch), or None.
+        call: `Call`: the dropout masks that were drawn for it, and the memory that the cell prepared.
         training: whether it is training; if so, what the gradient needs is kept, otherwise it is computed again.
         keep_outputs: whether the outputs of all steps are wanted.
         add_bias: whether x lacks the bias, which each step is to add.
@@ -302,11 +295,9 @@ def fused_loop(cell, x, states, mask, training, keep_outputs, add_bias=False):
         The first state after each step, (time, batch, size), or None, and the list of the final states. Gradients of
         any order can be taken; those of the first are the fused ones.
     """
-    loop = _Loop(cell, mask, training, keep_outputs, add_bias)
-    weights = _weights(cell)
+    loop = _Loop(cell, mask, training, call.masks, keep_outputs, add_bias)
+    weights = _weights(cell, call.memory)
     states = [tf.convert_to_tensor(s) for s in states]
-    # A gradient is taken when the sequence layer has long forgotten its masks.
-    loop.masks = cell.get_dropout_mask(states[0]), cell.get_recurrent_dropout_mask(states[0])
     count = len(states)
 
     def unpacked(tensors):

@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 
 import archs
-from archs._core.linear import linear_scan
+from archs._core.parallel_scan import linear_scan
 
 LENGTHS = pytest.mark.parametrize("time", [1, 2, 15, 16, 17, 50, 300])
 
@@ -83,8 +83,8 @@ def test_recurrent_equals_the_loop_over_many_chunks_and_masks(name, backwards, z
 
 def test_a_subclass_with_another_recurrence_is_looped():
     class Doubled(archs.MinGRUCell):
-        def recur(self, x, states):
-            return (2 * super().recur(x, states)[0],)
+        def recur(self, x, states, step):
+            return (2 * super().recur(x, states, step)[0],)
 
     x = tf.constant(np.random.default_rng(0).normal(size=(3, 5, 4)))
     cell = Doubled(6, dtype="float64")

@@ -1,0 +1,46 @@
+"""The external memory of a cell, such as the outputs of an encoder: how it is given, checked and prepared."""
+
+import weakref
+
+from keras import ops
+
+from archs._core import calls
+from archs._core.policy import InPolicyOf
+
+_latest = weakref.WeakKeyDictionary()
+
+
+def memorize(cell, memory, mask):
+    """Gives a cell a memory for the calls of this context, and of those that have given it none."""
+    check(cell, memory)
+    calls.memorized.set(cell, (memory, mask))
+    _latest[cell] = memory, mask
+
+
+def check(cell, memory):
+    """Refuses a memory, or None, that the cell cannot read."""
+    if not cell.reads_memory:
+        raise ValueError(f"Expected no memory for {type(cell).__name__}, which reads none.")
+    if memory is not None and (len(memory.shape) != 3 or memory.shape[-1] != cell.memory_size):
+        raise ValueError(
+            f"Expected a memory of shape (batch, time, {cell.memory_size}), received {tuple(memory.shape)}."
+        )
+
+
+def prepared(cell, memory=None, mask=None):
+    """What `cell.prepare` makes of a memory, by default of the one that was memorized."""
+    if memory is None:
+        memory, mask = calls.memorized.get(cell) or _latest.get(cell) or (None, None)
+    if memory is None:
+        raise ValueError(
+            f"Expected a memory for {type(cell).__name__}: `cell.memorize(memory, mask)`, or `memory=` in the call of "
+            "`archs.Recurrent`. Received none."
+        )
+    check(cell, memory)
+    memory = ops.cast(memory, cell.compute_dtype)
+    if mask is None:
+        mask = ops.ones_like(memory[..., 0])
+    else:
+        mask = ops.cast(mask, "bool")
+        memory, mask = ops.where(mask[..., None], memory, 0), ops.cast(mask, cell.compute_dtype)
+    return list(InPolicyOf(cell)([memory, mask], function=cell.prepare))
