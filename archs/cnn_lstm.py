@@ -3,9 +3,9 @@
 import keras
 
 from archs._core import checks
-from archs._core.frames import EachFrame
+from archs._core.frames import EachFrame, TimeConvolution
 from archs._core.inputs import sequence_inputs
-from archs._core.lengths import CutToLengths
+from archs._core.model import SequenceModel
 from archs._core.registry import arch
 from archs._core.stack import make_cells, run_cells
 
@@ -55,7 +55,7 @@ def cnn_lstm(
         recurrent_dropout: rate in [0, 1) on the recurrent products of the cells, see `archs.Cell`.
         lengths: whether the model takes the lengths of its sequences as a second input.
         dtype: dtype policy of the model. Default: Keras' global one.
-        name: of the model.
+        name: of the model; two in one functional model need two names.
 
     Returns:
         A `keras.Model`. Its input is a float tensor (batch, time, features) or (batch, time, height, width, channels),
@@ -79,26 +79,24 @@ def cnn_lstm(
     strides = checks.positive_integer("strides", strides)
     dropout = checks.rate("dropout", dropout)
     recurrent_dropout = checks.rate("recurrent_dropout", recurrent_dropout)
+    return_sequences = checks.flag("return_sequences", return_sequences)
     cells = make_cells(cell, units, recurrent_dropout=recurrent_dropout, dtype=dtype)
     policy = cells[0].dtype_policy.name
     inputs, sequences, mask, _ = sequence_inputs(features, lengths=lengths, dtype=policy, frames=True)
     given = {"kernel_size": kernel_size, "strides": strides, "activation": "relu", "dtype": policy}
     if len(sequences.shape) == 5:
-        layers = [keras.layers.Conv2D(n, padding="same", **given) for n in filters]
-        layers.append(keras.layers.Flatten(dtype=policy))
-        frames = keras.Sequential([keras.Input(sequences.shape[2:]), *layers], name="convolutions")
+        frame = keras.Input(sequences.shape[2:], name="frame", dtype=sequences.dtype)
+        seen = frame
+        for n in filters:
+            seen = keras.layers.Conv2D(n, padding="same", **given)(seen)
+        frames = SequenceModel(frame, keras.layers.Flatten(dtype=policy)(seen), name="convolutions")
         sequences = EachFrame(frames, dtype=policy, name="frames")(sequences)
     else:
-        left = inputs["lengths"] if lengths else None
         for number, n in enumerate(filters, 1):
-            # Not padding="same", which pads by the length of the whole batch.
-            sides = ((kernel_size - 1) // 2, kernel_size // 2)
-            sequences = keras.layers.ZeroPadding1D(sides, dtype=policy, name=f"padding_{number}")(sequences)
-            sequences = keras.layers.Conv1D(n, **given, name=f"convolution_{number}")(sequences)
-            if lengths:
-                left = (left + (strides - 1)) // strides
-                sequences, mask = CutToLengths(dtype=policy, name=f"cut_{number}")(sequences, left)
+            convolution = TimeConvolution(n, **given, name=f"convolution_{number}")
+            sequences = convolution(sequences, mask=mask)
+            mask = convolution.compute_mask(sequences, mask)
     sequences = run_cells(cells, sequences, mask=mask, return_sequences=return_sequences, dropout=dropout)
     # A loss or a client wants no half types: the answer has the dtype of the weights.
     dense = keras.layers.Dense(outputs, activation=activation, dtype=cells[0].variable_dtype, name="outputs")
-    return keras.Model(inputs, dense(sequences), name=name)
+    return SequenceModel(inputs, dense(sequences), name=name)

@@ -4,7 +4,8 @@ import keras
 
 from archs._core import checks
 from archs._core.inputs import sequence_inputs
-from archs._core.registry import arch
+from archs._core.model import SequenceModel
+from archs._core.registry import arch, output_size
 from archs._core.stack import make_cells, run_cells
 
 
@@ -16,6 +17,7 @@ def stacked_lstm(
     *,
     cell="lstm",
     vocabulary=None,
+    mask_zero=False,
     tied=False,
     return_sequences=False,
     activation=None,
@@ -47,6 +49,7 @@ def stacked_lstm(
         outputs: size of the answer, for instance the number of classes.
         cell: a catalog name, a cell class, or a function `units -> cell`; or a list of them, one per layer.
         vocabulary: None, or the number of tokens; the inputs are then ints below it, (batch, time).
+        mask_zero: whether token 0 is padding, wherever it stands, as in `keras.layers.Embedding`; not with `lengths`.
         tied: whether the outputs are products with the embedding's own vectors, plus no bias; needs a `vocabulary`
             equal to `outputs`, and `features` equal to the size of the last layer.
         return_sequences: whether there is an answer for each time step, or one at the end.
@@ -60,7 +63,7 @@ def stacked_lstm(
             a batch. `reset_state` of each recurrent layer begins anew.
         batch_size: None, or the only one that the model takes; needed with `stateful`.
         dtype: dtype policy of the model. Default: Keras' global one.
-        name: of the model.
+        name: of the model; two in one functional model need two names.
 
     Returns:
         A `keras.Model`. Its input is a float tensor (batch, time, features) or an int tensor (batch, time), any time;
@@ -80,18 +83,25 @@ def stacked_lstm(
     outputs = checks.positive_integer("outputs", outputs)
     dropout = checks.rate("dropout", dropout)
     recurrent_dropout = checks.rate("recurrent_dropout", recurrent_dropout)
+    return_sequences = checks.flag("return_sequences", return_sequences)
     cells = make_cells(cell, units, recurrent_dropout=recurrent_dropout, dtype=dtype)
-    sizes = [getattr(c, "output_size", c.state_size) for c in cells]
-    if residual and len(set(sizes)) > 1:
+    sizes = [output_size(c) for c in cells]
+    if checks.flag("residual", residual) and len(set(sizes)) > 1:
         raise ValueError(f"Expected layers of equal output size with `residual=True`, received {sizes}.")
-    if tied and (vocabulary != outputs or features != sizes[-1] or activation is not None):
+    if checks.flag("tied", tied) and (vocabulary != outputs or features != sizes[-1] or activation is not None):
         raise ValueError(
             "Expected `tied=True` with `vocabulary` equal to `outputs`, `features` equal to the last layer's size and "
             f"no `activation`, received {vocabulary}, {outputs}, {features}, {sizes[-1]} and {activation!r}."
         )
     policy = cells[0].dtype_policy.name
     inputs, sequences, mask, embedding = sequence_inputs(
-        features, lengths=lengths, dtype=policy, vocabulary=vocabulary, tied=tied, batch_size=batch_size
+        features,
+        lengths=lengths,
+        dtype=policy,
+        vocabulary=vocabulary,
+        mask_zero=mask_zero,
+        tied=tied,
+        batch_size=batch_size,
     )
     sequences = run_cells(
         cells,
@@ -110,4 +120,4 @@ def stacked_lstm(
         )
     else:
         answer = keras.layers.Dense(outputs, activation=activation, dtype=variable_dtype, name="outputs")(sequences)
-    return keras.Model(inputs, answer, name=name)
+    return SequenceModel(inputs, answer, name=name)

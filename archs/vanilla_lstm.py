@@ -4,6 +4,7 @@ import keras
 
 from archs._core import checks
 from archs._core.inputs import sequence_inputs
+from archs._core.model import SequenceModel
 from archs._core.recurrent import Recurrent
 from archs._core.registry import arch, make_cell
 
@@ -42,7 +43,7 @@ def vanilla_lstm(
         recurrent_dropout: rate in [0, 1) on the recurrent products of the cell, see `archs.Cell`.
         lengths: whether the model takes the lengths of its sequences as a second input.
         dtype: dtype policy of the model. Default: Keras' global one.
-        name: of the model.
+        name: of the model; two in one functional model need two names.
 
     Returns:
         A `keras.Model`. Its input is a float tensor (batch, time, features), any time; with `lengths`, a dict of
@@ -74,4 +75,4 @@ def vanilla_lstm(
     last = layer(sequences, mask=mask)
     # A loss or a client wants no half types: the answer has the dtype of the weights.
     answer = keras.layers.Dense(outputs, activation=activation, dtype=layer.variable_dtype, name="outputs")(last)
-    return keras.Model(inputs, answer, name=name)
+    return SequenceModel(inputs, answer, name=name)

@@ -136,12 +136,12 @@ def test_tokens_are_drawn_by_their_probabilities(settings, kept):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"temperature": 0}, "`temperature` to be a positive number, received 0"),
+        ({"temperature": 0}, r"`temperature` to be a positive number .*`top_k=1`\), received 0"),
         ({"temperature": [1.0, math.nan, 1.0]}, "`temperature` to be a positive number"),
-        ({"top_k": -1}, "`top_k` to be 0 or more, received -1"),
+        ({"top_k": -1}, "`top_k` to be a whole number, 0 or more, received -1"),
         ({"top_p": 0.0}, "`top_p` to be above 0 and up to 1, received 0.0"),
         ({"top_p": np.array([0.5, 1.5, 1.0])}, "`top_p` to be above 0 and up to 1"),
-        ({"max_new_tokens": -1}, "`max_new_tokens` to be 0 or more"),
+        ({"max_new_tokens": -1}, "`max_new_tokens` to be a whole number, 0 or more"),
     ],
 )
 def test_settings_out_of_range_are_refused(settings, message):
