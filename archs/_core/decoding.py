@@ -29,6 +29,8 @@ class _Decoder:
             ValueError: other keys, shapes or dtypes, or lengths that are not one for each row.
         """
         takes = self.encoder.input if isinstance(self.encoder.input, dict) else {"inputs": self.encoder.input}
+        if len(takes) == 1 and not isinstance(request, dict):
+            request = {"inputs": request}
         if not isinstance(request, dict) or set(request) != set(takes):
             received = sorted(request) if isinstance(request, dict) else type(request).__name__
             raise ValueError(f"Expected a request to be a dict of {' and '.join(takes)}, received {received}.")
@@ -72,7 +74,7 @@ def beam_search(model, request, *, start, end, max_length, beam=1, length_penalt
 
     Args:
         model: of `encoder_decoder_lstm`.
-        request: dict of `inputs` and, if the model takes them, `lengths`, as the model takes them.
+        request: dict of `inputs` and, if the model takes them, `lengths`, as the model takes them; or the inputs alone.
         start: int, the token that the decoder is fed first; not 0 in a model with `mask_zero=True`.
         end: int, the token that ends a sequence.
         max_length: int, after so many tokens a sequence is cut off.
@@ -199,8 +201,13 @@ def attention(model, request, decoder_inputs):
     if not getattr(last, "reads_memory", False):
         raise ValueError(f"Expected a model with attention, received {model.name!r}, which has none.")
 
-    request = decoder.request(request)
-    tokens = ops.transpose(checks.integers("decoder_inputs", decoder_inputs, "batch", "steps"))
+    request, tokens = decoder.request(request), checks.integers("decoder_inputs", decoder_inputs, "batch", "steps")
+    counts = request["inputs"].shape[0], tokens.shape[0]
+    if None not in counts and counts[0] != counts[1]:
+        raise ValueError(
+            f"Expected `decoder_inputs` of {counts[0]} rows, as many as the request has, received {counts[1]}."
+        )
+    tokens = ops.transpose(tokens)
     steps, batch = ops.shape(tokens)
 
     def body(t, states, weights):
