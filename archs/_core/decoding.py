@@ -7,7 +7,7 @@ import numpy as np
 from keras import ops
 
 from archs._core import checks
-from archs._core.generation import kept
+from archs._core.generation import kept, vectors
 
 
 class _Decoder:
@@ -57,7 +57,7 @@ class _Decoder:
 
     def step(self, tokens, states):
         """Logits (batch, outputs) and the new states after `tokens` (batch,)."""
-        x, new = self.embedding(tokens), []
+        x, new = vectors(self.embedding, tokens), []
         for cell, old in zip(self.cells, states, strict=True):
             x, after = cell(x, list(old), training=False)
             new.append(kept(self.embedding, tokens, old, keras.tree.flatten(after)))

@@ -128,12 +128,17 @@ def step(model, tokens, states):
     layers = _Layers(model)
     tokens = checks.integers("tokens", tokens, "batch")
     before = layers.checked(states, tokens)
-    x, given, after = layers.embedding(tokens), iter(before), []
+    x, given, after = vectors(layers.embedding, tokens), iter(before), []
     for number, (cell, sizes) in enumerate(zip(layers.cells, layers.sizes, strict=True)):
         new, states = cell(x, [next(given) for _ in sizes], training=False)
         x = layers.above(number, x, new)
         after.extend(keras.tree.flatten(states))
     return layers.logits(x), kept(layers.embedding, tokens, before, after)
+
+
+def vectors(embedding, tokens):
+    """The vectors of tokens, without the mask that Keras hangs on them, of which a cell knows nothing."""
+    return ops.copy(embedding(tokens))
 
 
 def kept(embedding, tokens, before, after):
