@@ -204,9 +204,7 @@ def attention(model, request, decoder_inputs):
     request, tokens = decoder.request(request), checks.integers("decoder_inputs", decoder_inputs, "batch", "steps")
     counts = request["inputs"].shape[0], tokens.shape[0]
     if None not in counts and counts[0] != counts[1]:
-        raise ValueError(
-            f"Expected `decoder_inputs` of {counts[0]} rows, as many as the request has, received {counts[1]}."
-        )
+        raise ValueError(f"Expected `decoder_inputs` of the {counts[0]} rows of the request, received {counts[1]}.")
     tokens = ops.transpose(tokens)
     steps, batch = ops.shape(tokens)
 
