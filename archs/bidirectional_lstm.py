@@ -36,9 +36,9 @@ def bidirectional_lstm(
     45(11), 1997; with LSTM: A. Graves, J. Schmidhuber, "Framewise Phoneme Classification with Bidirectional LSTM and
     Other Neural Network Architectures", Neural Networks 18(5-6), 2005.
 
-    Masks: a mask that arrives with the inputs, or that `lengths` makes, ends each row at its own last time step, where
-    the way back begins; what stands behind it changes no answer before it. With `return_sequences` the output carries
-    the mask, so that losses and metrics of Keras leave out what is behind.
+    Masks: what a mask leaves out is read in neither direction and changes no answer to the other time steps, be it made
+    of `lengths`, of `mask_zero`, or one that arrives with the inputs. With `return_sequences` the output carries the
+    mask, so that losses and metrics of Keras leave the padding out.
 
     Args:
         features: size of one time step; with `vocabulary`, of a token's embedding.
@@ -52,7 +52,8 @@ def bidirectional_lstm(
         activation: of the dense layer. Default None: logits.
         dropout: rate in [0, 1) on what goes into each layer and out of the last, a fresh mask in each time step.
         recurrent_dropout: rate in [0, 1) on the recurrent products of the cells, see `archs.Cell`.
-        lengths: whether the model takes the lengths of its sequences as a second input.
+        lengths: whether the model takes the lengths of its sequences as a second input, each from 0 to the number of
+            time steps. Others are refused, but not in a graph that XLA compiles, nor in one of another backend.
         dtype: dtype policy of the model. Default: Keras' global one.
         name: of the model; two in one functional model need two names.
 

@@ -37,9 +37,10 @@ def cnn_lstm(
     (frames); T. N. Sainath et al., "Convolutional, Long Short-Term Memory, fully connected Deep Neural Networks",
     ICASSP 2015 (spectrograms).
 
-    Masks: `lengths` end each row of the inputs; where convolutions stride along time, what they hand on ends at the
-    length divided by the strides, rounded up. What stands behind a length changes no answer before it: it is cut off
-    before each convolution, which sees zeros behind the end as before the beginning.
+    Masks: what a mask leaves out changes no answer, be it made of `lengths` or one that arrives with the inputs. It is
+    zero for each convolution, which sees zeros after the end as before the beginning. Where convolutions stride along
+    time, what they hand on ends at the length divided by the strides, rounded up, and padding before a signal shifts
+    the places that they look at.
 
     Args:
         features: size of one time step of a signal; or (height, width, channels) of a frame.
@@ -53,7 +54,8 @@ def cnn_lstm(
         activation: of the dense layer. Default None: logits. Convolutions have rectified linear units.
         dropout: rate in [0, 1) on what goes into each recurrent layer and out of the last.
         recurrent_dropout: rate in [0, 1) on the recurrent products of the cells, see `archs.Cell`.
-        lengths: whether the model takes the lengths of its sequences as a second input.
+        lengths: whether the model takes the lengths of its sequences as a second input, each from 0 to the number of
+            time steps. Others are refused, but not in a graph that XLA compiles, nor in one of another backend.
         dtype: dtype policy of the model. Default: Keras' global one.
         name: of the model; two in one functional model need two names.
 

@@ -47,9 +47,10 @@ def encoder_decoder_lstm(
     bidirectional one from the mean of both ways (Bahdanau: a dense layer on the way back's output). With several layers
     it is the highest one that attends, and with `attention="luong"` that is fed what it saw in the step before.
 
-    Masks: a mask that `lengths` makes ends each row at its own last time step; what stands behind it is never read, and
-    what stands behind `decoder_lengths` changes no answer before it. The output then carries the decoder's mask, so
-    that losses and metrics of Keras leave out what is behind.
+    Masks: what a mask leaves out of the inputs is never read, and what one leaves out of `decoder_inputs` changes no
+    answer to the other time steps, be it made of `lengths` and `decoder_lengths`, of `mask_zero`, or one that arrives
+    with the inputs (of which `archs.decoding` does not know). The output carries the decoder's mask, so that losses and
+    metrics of Keras leave the padding out.
 
     Args:
         features: size of one time step of the inputs; with `vocabulary`, of a token's embedding. Also the size of the
@@ -65,7 +66,8 @@ def encoder_decoder_lstm(
             `keras.layers.Embedding`; not with `lengths`. The start token is then another.
         dropout: rate in [0, 1) on what goes into each layer and out of the last, a fresh mask in each time step.
         recurrent_dropout: rate in [0, 1) on the recurrent products of the cells, see `archs.Cell`.
-        lengths: whether the model takes the lengths of its sequences, too.
+        lengths: whether the model takes the lengths of its sequences, too, each from 0 to the number of time steps.
+            Others are refused, but not in a graph that XLA compiles, nor in one of another backend.
         dtype: dtype policy of the model. Default: Keras' global one.
         name: of the model; two in one functional model need two names.
 

@@ -41,8 +41,8 @@ def generative_lstm(
     the batch before, without a gradient between the two, and rows that `starts` names begin anew, as at the beginning
     of a document.
 
-    Masks: what stands behind a row's length, with `lengths`, changes no answer before it and no state that is carried
-    on. The output then carries the mask, so that losses and metrics of Keras leave out what is behind.
+    Masks: with `lengths` or `mask_zero`, padding is not read: it changes no answer to the other time steps and no state
+    that is carried on. The output carries the mask, so that losses and metrics of Keras leave the padding out.
 
     Args:
         features: size of the embeddings.
@@ -54,7 +54,8 @@ def generative_lstm(
             last layer.
         dropout: rate in [0, 1) on what goes into each layer and out of the last, a fresh mask in each time step.
         recurrent_dropout: rate in [0, 1) on the recurrent products of the cells, see `archs.Cell`.
-        lengths: whether the model takes the lengths of its sequences, too.
+        lengths: whether the model takes the lengths of its sequences, too, each from 0 to the number of time steps.
+            Others are refused, but not in a graph that XLA compiles, nor in one of another backend.
         stateful: whether states are carried from batch to batch.
         batch_size: None, or the only one that the model takes; needed with `stateful`.
         dtype: dtype policy of the model. Default: Keras' global one.

@@ -39,9 +39,9 @@ def stacked_lstm(
     stack); W. Zaremba, I. Sutskever, O. Vinyals, "Recurrent Neural Network Regularization", 2014 (the dropout); tied
     embedding and outputs: O. Press, L. Wolf, "Using the Output Embedding to Improve Language Models", EACL 2017.
 
-    Masks: a mask that arrives with the inputs, or that `lengths` makes, ends each row at its own last time step; what
-    stands behind it changes no answer before it. With `return_sequences` the output carries the mask, so that losses
-    and metrics of Keras leave out what is behind.
+    Masks: what a mask leaves out is not read and changes no answer to the other time steps, be it made of `lengths`, of
+    `mask_zero`, or one that arrives with the inputs. With `return_sequences` the output carries the mask, so that
+    losses and metrics of Keras leave the padding out.
 
     Args:
         features: size of one time step; with `vocabulary`, of a token's embedding.
@@ -58,7 +58,8 @@ def stacked_lstm(
             never on the recurrent connections.
         recurrent_dropout: rate in [0, 1) on the recurrent products of the cells, see `archs.Cell`.
         residual: whether each layer but the lowest adds its input to its output; needs layers of equal output size.
-        lengths: whether the model takes the lengths of its sequences as a second input.
+        lengths: whether the model takes the lengths of its sequences as a second input, each from 0 to the number of
+            time steps. Others are refused, but not in a graph that XLA compiles, nor in one of another backend.
         stateful: whether a batch goes on, row by row, from the final states of the batch before: for texts longer than
             a batch. `reset_state` of each recurrent layer begins anew.
         batch_size: None, or the only one that the model takes; needed with `stateful`.

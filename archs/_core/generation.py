@@ -1,4 +1,7 @@
-"""What a trained `generative_lstm` goes on with: one token at a time, or a text drawn at once; also within a graph."""
+"""What a trained `generative_lstm` goes on with: one token at a time, or a text drawn at once; also within a graph.
+
+`generate` is for Keras on TensorFlow, the others for every backend.
+"""
 
 import keras
 import numpy as np
@@ -87,7 +90,7 @@ def prefill(model, tokens, lengths=None, states=None):
         states: flat list of states to begin from. Default: the initial ones.
 
     Returns:
-        The logits after each token, float (batch, time, outputs), behind a row's length those at its end; and the flat
+        The logits after each token, float (batch, time, outputs), after a row's length those at its end; and the flat
         list of the states then.
 
     Raises:
@@ -153,7 +156,7 @@ def kept(embedding, tokens, before, after):
 def generate(
     model, tokens, lengths=None, *, max_new_tokens, temperature=1.0, top_k=0, top_p=1.0, seed=0, end=None, states=None
 ):
-    """Draws tokens, each after all before it. Each row has its own settings, and what it draws depends on nothing else.
+    """Draws tokens, each after all before it, on TensorFlow. Each row has its own settings, and draws by nothing else.
 
     Args:
         model: see `prefill`.
@@ -164,12 +167,12 @@ def generate(
         top_k: int, or (batch,): only so many of the likeliest are drawn from; 0 for all.
         top_p: float in (0, 1], or (batch,): only the likeliest are, that together have this probability (nucleus
             sampling, Holtzman et al. 2020).
-        seed: int, or (batch,): the same draws the same.
+        seed: int of 64 bits, or (batch,): the same draws the same.
         end: None, or the token after which a row ends.
         states: see `prefill`.
 
     Returns:
-        int32 tensors (batch, most new tokens), zeros behind what was drawn, and (batch,), how many were: the token
+        int32 tensors (batch, most new tokens), zeros after what was drawn, and (batch,), how many were: the token
         `end` is not counted.
 
     Raises:

@@ -1,4 +1,4 @@
-"""Sequences of given lengths: their mask, and nothing behind it."""
+"""Sequences of given lengths: their mask, and zeros after it."""
 
 import keras
 from keras import ops
@@ -10,7 +10,7 @@ from archs._core import checks
 class CutToLengths(keras.layers.Layer):
     """Cuts sequences at their lengths.
 
-    What stands behind a length is set to zero: a mask alone keeps it out of the answer, but a NaN there would still
+    What stands after a length is set to zero: a mask alone keeps it out of the answer, but a NaN there would still
     reach the gradients.
 
     Call arguments:

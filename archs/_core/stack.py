@@ -79,5 +79,5 @@ def run_cells(
         new = layer(dropped(sequences, number), mask=mask, **given)
         sequences = keras.layers.Add(dtype=policy)([sequences, new]) if residual and number > 1 else new
     if residual and not return_sequences:
-        sequences = sequences[:, -1]  # behind its length a row repeats its last output
+        sequences = sequences[:, -1]  # after its length a row repeats its last output
     return dropped(sequences, "out")
