@@ -1183,6 +1183,15 @@ def test_an_output_carries_the_mask_that_arrived():
         assert model.evaluate(x, y, verbose=0) == pytest.approx(expected, rel=1e-5)
 
 
+def test_one_answer_carries_no_mask():
+    inner = archs.vanilla_lstm(4, 6, 2)
+    model = keras.Sequential([keras.Input((None, 4)), keras.layers.Masking(9.0), inner])
+    model.compile("sgd", "mse")
+    x = np.where((np.arange(TIME) < LENGTHS[:, None])[..., None], inputs(TIME), 9.0).astype("float32")
+    expected = np.mean(np.square(np.asarray(model(x))))
+    assert model.evaluate(x, np.zeros((3, 2)), verbose=0) == pytest.approx(expected, rel=1e-5)
+
+
 # --- other cells, other models
 
 

@@ -32,7 +32,7 @@ def make_cells(cell, units, **arguments):
 
 def both_ways(layer, **arguments):
     """`keras.layers.Bidirectional` of a layer whose cell may have a seed: the ways then drop different inputs."""
-    if getattr(layer.cell, "seed", None) is None:
+    if not isinstance(getattr(layer.cell, "seed", None), int):
         return keras.layers.Bidirectional(layer, **arguments)
     config = keras.saving.serialize_keras_object(layer)
     config["config"] |= {"go_backwards": True, "name": f"backward_{layer.name}"}
