@@ -9,6 +9,8 @@ from archs._core.cell import Cell
 from archs._core.chrono import ChronoInitializer
 from archs._core.recurrent import Recurrent
 
+__version__ = "0.1.0"
+
 _registry.discover("archs.cells")
 _registry.discover("archs")
 _members = {entry.target.__name__: entry.target for entry in _registry.entries()}

@@ -4,8 +4,9 @@ import keras
 
 from archs._core import checks
 from archs._core.inputs import sequence_inputs
+from archs._core.model import SequenceModel
 from archs._core.registry import arch
-from archs._core.stack import make_cells, run_cells
+from archs._core.stack import both_ways, make_cells, run_cells
 
 
 @arch(paper="Schuster & Paliwal 1997; Graves & Schmidhuber 2005", url="https://doi.org/10.1109/78.650093", year=1997)
@@ -16,6 +17,7 @@ def bidirectional_lstm(
     *,
     cell="lstm",
     vocabulary=None,
+    mask_zero=False,
     return_sequences=True,
     merge_mode="concat",
     activation=None,
@@ -34,9 +36,9 @@ def bidirectional_lstm(
     45(11), 1997; with LSTM: A. Graves, J. Schmidhuber, "Framewise Phoneme Classification with Bidirectional LSTM and
     Other Neural Network Architectures", Neural Networks 18(5-6), 2005.
 
-    Masks: a mask that arrives with the inputs, or that `lengths` makes, ends each row at its own last time step, where
-    the way back begins; what stands behind it changes no answer before it. With `return_sequences` the output carries
-    the mask, so that losses and metrics of Keras leave out what is behind.
+    Masks: what a mask leaves out is read in neither direction and changes no answer to the other time steps, be it made
+    of `lengths`, of `mask_zero`, or one that arrives with the inputs. With `return_sequences` the output carries the
+    mask, so that losses and metrics of Keras leave the padding out.
 
     Args:
         features: size of one time step; with `vocabulary`, of a token's embedding.
@@ -44,14 +46,16 @@ def bidirectional_lstm(
         outputs: size of an answer, for instance the number of tags.
         cell: a catalog name, a cell class, or a function `units -> cell`; or a list of them, one per layer.
         vocabulary: None, or the number of tokens; the inputs are then ints below it, (batch, time).
+        mask_zero: whether token 0 is padding, wherever it stands, as in `keras.layers.Embedding`; not with `lengths`.
         return_sequences: whether there is an answer for each time step, or one: from where the two ways end.
         merge_mode: how the two directions of a layer are joined: `"concat"`, `"sum"`, `"mul"` or `"ave"`.
         activation: of the dense layer. Default None: logits.
         dropout: rate in [0, 1) on what goes into each layer and out of the last, a fresh mask in each time step.
         recurrent_dropout: rate in [0, 1) on the recurrent products of the cells, see `archs.Cell`.
-        lengths: whether the model takes the lengths of its sequences as a second input.
+        lengths: whether the model takes the lengths of its sequences as a second input, each from 0 to the number of
+            time steps. Others are refused, but not in a graph that XLA compiles, nor in one of another backend.
         dtype: dtype policy of the model. Default: Keras' global one.
-        name: of the model.
+        name: of the model; two in one functional model need two names.
 
     Returns:
         A `keras.Model`. Its input is a float tensor (batch, time, features) or an int tensor (batch, time), any time;
@@ -71,15 +75,18 @@ def bidirectional_lstm(
     outputs = checks.positive_integer("outputs", outputs)
     dropout = checks.rate("dropout", dropout)
     recurrent_dropout = checks.rate("recurrent_dropout", recurrent_dropout)
+    return_sequences = checks.flag("return_sequences", return_sequences)
     checks.one_of("merge_mode", merge_mode, ("concat", "sum", "mul", "ave"))
     cells = make_cells(cell, units, recurrent_dropout=recurrent_dropout, dtype=dtype)
     policy = cells[0].dtype_policy.name
-    inputs, sequences, mask, _ = sequence_inputs(features, lengths=lengths, dtype=policy, vocabulary=vocabulary)
+    inputs, sequences, mask, _ = sequence_inputs(
+        features, lengths=lengths, dtype=policy, vocabulary=vocabulary, mask_zero=mask_zero
+    )
 
     def wrap(layer, number):
-        return keras.layers.Bidirectional(layer, merge_mode=merge_mode, dtype=policy, name=f"bidirectional_{number}")
+        return both_ways(layer, merge_mode=merge_mode, dtype=policy, name=f"bidirectional_{number}")
 
     sequences = run_cells(cells, sequences, mask=mask, return_sequences=return_sequences, dropout=dropout, wrap=wrap)
     # A loss or a client wants no half types: the answer has the dtype of the weights.
     dense = keras.layers.Dense(outputs, activation=activation, dtype=cells[0].variable_dtype, name="outputs")
-    return keras.Model(inputs, dense(sequences), name=name)
+    return SequenceModel(inputs, dense(sequences), name=name)

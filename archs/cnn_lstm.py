@@ -3,9 +3,9 @@
 import keras
 
 from archs._core import checks
-from archs._core.frames import EachFrame
+from archs._core.frames import EachFrame, TimeConvolution
 from archs._core.inputs import sequence_inputs
-from archs._core.lengths import CutToLengths
+from archs._core.model import SequenceModel
 from archs._core.registry import arch
 from archs._core.stack import make_cells, run_cells
 
@@ -37,9 +37,10 @@ def cnn_lstm(
     (frames); T. N. Sainath et al., "Convolutional, Long Short-Term Memory, fully connected Deep Neural Networks",
     ICASSP 2015 (spectrograms).
 
-    Masks: `lengths` end each row of the inputs; where convolutions stride along time, what they hand on ends at the
-    length divided by the strides, rounded up. What stands behind a length changes no answer before it: it is cut off
-    before each convolution, which sees zeros behind the end as before the beginning.
+    Masks: what a mask leaves out changes no answer, be it made of `lengths` or one that arrives with the inputs. It is
+    zero for each convolution, which sees zeros after the end as before the beginning. Where convolutions stride along
+    time, what they hand on ends at the length divided by the strides, rounded up, and padding before a signal shifts
+    the places that they look at.
 
     Args:
         features: size of one time step of a signal; or (height, width, channels) of a frame.
@@ -53,9 +54,10 @@ def cnn_lstm(
         activation: of the dense layer. Default None: logits. Convolutions have rectified linear units.
         dropout: rate in [0, 1) on what goes into each recurrent layer and out of the last.
         recurrent_dropout: rate in [0, 1) on the recurrent products of the cells, see `archs.Cell`.
-        lengths: whether the model takes the lengths of its sequences as a second input.
+        lengths: whether the model takes the lengths of its sequences as a second input, each from 0 to the number of
+            time steps. Others are refused, but not in a graph that XLA compiles, nor in one of another backend.
         dtype: dtype policy of the model. Default: Keras' global one.
-        name: of the model.
+        name: of the model; two in one functional model need two names.
 
     Returns:
         A `keras.Model`. Its input is a float tensor (batch, time, features) or (batch, time, height, width, channels),
@@ -79,26 +81,24 @@ def cnn_lstm(
     strides = checks.positive_integer("strides", strides)
     dropout = checks.rate("dropout", dropout)
     recurrent_dropout = checks.rate("recurrent_dropout", recurrent_dropout)
+    return_sequences = checks.flag("return_sequences", return_sequences)
     cells = make_cells(cell, units, recurrent_dropout=recurrent_dropout, dtype=dtype)
     policy = cells[0].dtype_policy.name
     inputs, sequences, mask, _ = sequence_inputs(features, lengths=lengths, dtype=policy, frames=True)
     given = {"kernel_size": kernel_size, "strides": strides, "activation": "relu", "dtype": policy}
     if len(sequences.shape) == 5:
-        layers = [keras.layers.Conv2D(n, padding="same", **given) for n in filters]
-        layers.append(keras.layers.Flatten(dtype=policy))
-        frames = keras.Sequential([keras.Input(sequences.shape[2:]), *layers], name="convolutions")
+        frame = keras.Input(sequences.shape[2:], name="frame", dtype=sequences.dtype)
+        seen = frame
+        for n in filters:
+            seen = keras.layers.Conv2D(n, padding="same", **given)(seen)
+        frames = SequenceModel(frame, keras.layers.Flatten(dtype=policy)(seen), name="convolutions")
         sequences = EachFrame(frames, dtype=policy, name="frames")(sequences)
     else:
-        left = inputs["lengths"] if lengths else None
         for number, n in enumerate(filters, 1):
-            # Not padding="same", which pads by the length of the whole batch.
-            sides = ((kernel_size - 1) // 2, kernel_size // 2)
-            sequences = keras.layers.ZeroPadding1D(sides, dtype=policy, name=f"padding_{number}")(sequences)
-            sequences = keras.layers.Conv1D(n, **given, name=f"convolution_{number}")(sequences)
-            if lengths:
-                left = (left + (strides - 1)) // strides
-                sequences, mask = CutToLengths(dtype=policy, name=f"cut_{number}")(sequences, left)
+            convolution = TimeConvolution(n, **given, name=f"convolution_{number}")
+            sequences = convolution(sequences, mask=mask)
+            mask = convolution.compute_mask(sequences, mask)
     sequences = run_cells(cells, sequences, mask=mask, return_sequences=return_sequences, dropout=dropout)
     # A loss or a client wants no half types: the answer has the dtype of the weights.
     dense = keras.layers.Dense(outputs, activation=activation, dtype=cells[0].variable_dtype, name="outputs")
-    return keras.Model(inputs, dense(sequences), name=name)
+    return SequenceModel(inputs, dense(sequences), name=name)

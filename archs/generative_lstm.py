@@ -4,7 +4,8 @@ import keras
 
 from archs._core import checks
 from archs._core.inputs import sequence_inputs
-from archs._core.registry import arch
+from archs._core.model import SequenceModel
+from archs._core.registry import arch, output_size
 from archs._core.stack import make_cells, run_cells
 
 
@@ -15,6 +16,7 @@ def generative_lstm(
     outputs,
     *,
     cell="lstm",
+    mask_zero=False,
     tied=False,
     dropout=0.0,
     recurrent_dropout=0.0,
@@ -39,23 +41,25 @@ def generative_lstm(
     the batch before, without a gradient between the two, and rows that `starts` names begin anew, as at the beginning
     of a document.
 
-    Masks: what stands behind a row's length, with `lengths`, changes no answer before it and no state that is carried
-    on. The output then carries the mask, so that losses and metrics of Keras leave out what is behind.
+    Masks: with `lengths` or `mask_zero`, padding is not read: it changes no answer to the other time steps and no state
+    that is carried on. The output carries the mask, so that losses and metrics of Keras leave the padding out.
 
     Args:
         features: size of the embeddings.
         units: sizes of the layers, lowest first, or one integer for each cell of the list `cell`.
         outputs: number of tokens.
         cell: a catalog name, a cell class, or a function `units -> cell`; or a list of them, one per layer.
+        mask_zero: whether token 0 is padding, wherever it stands, as in `keras.layers.Embedding`; not with `lengths`.
         tied: whether the outputs are products with the embeddings, plus no bias; `features` is then the size of the
             last layer.
         dropout: rate in [0, 1) on what goes into each layer and out of the last, a fresh mask in each time step.
         recurrent_dropout: rate in [0, 1) on the recurrent products of the cells, see `archs.Cell`.
-        lengths: whether the model takes the lengths of its sequences, too.
+        lengths: whether the model takes the lengths of its sequences, too, each from 0 to the number of time steps.
+            Others are refused, but not in a graph that XLA compiles, nor in one of another backend.
         stateful: whether states are carried from batch to batch.
         batch_size: None, or the only one that the model takes; needed with `stateful`.
         dtype: dtype policy of the model. Default: Keras' global one.
-        name: of the model.
+        name: of the model; two in one functional model need two names.
 
     Returns:
         A `keras.Model`. Its input is an int tensor (batch, time); with `lengths` or `stateful`, a dict of `inputs`,
@@ -76,17 +80,23 @@ def generative_lstm(
     dropout = checks.rate("dropout", dropout)
     recurrent_dropout = checks.rate("recurrent_dropout", recurrent_dropout)
     cells = make_cells(cell, units, recurrent_dropout=recurrent_dropout, dtype=dtype)
-    size = getattr(cells[-1], "output_size", cells[-1].state_size)
-    if tied and features != size:
+    size = output_size(cells[-1])
+    if checks.flag("tied", tied) and features != size:
         raise ValueError(
             f"Expected `tied=True` with `features` equal to the last layer's size, received {features} and {size}."
         )
     policy = cells[0].dtype_policy.name
     inputs, sequences, mask, embedding = sequence_inputs(
-        features, lengths=lengths, dtype=policy, vocabulary=outputs, tied=tied, batch_size=batch_size
+        features,
+        lengths=lengths,
+        dtype=policy,
+        vocabulary=outputs,
+        mask_zero=mask_zero,
+        tied=tied,
+        batch_size=batch_size,
     )
     starts = None
-    if stateful:
+    if checks.flag("stateful", stateful):
         starts = keras.Input((), batch_size, name="starts", dtype="bool")
         inputs = (inputs if lengths else {"inputs": inputs}) | {"starts": starts}
     sequences = run_cells(
@@ -100,4 +110,4 @@ def generative_lstm(
         )
     else:
         logits = keras.layers.Dense(outputs, dtype=variable_dtype, name="outputs")(sequences)
-    return keras.Model(inputs, logits, name=name)
+    return SequenceModel(inputs, logits, name=name)

@@ -4,7 +4,8 @@ import keras
 
 from archs._core import checks
 from archs._core.inputs import sequence_inputs
-from archs._core.registry import arch
+from archs._core.model import SequenceModel
+from archs._core.registry import arch, output_size
 from archs._core.stack import make_cells, run_cells
 
 
@@ -16,6 +17,7 @@ def stacked_lstm(
     *,
     cell="lstm",
     vocabulary=None,
+    mask_zero=False,
     tied=False,
     return_sequences=False,
     activation=None,
@@ -37,9 +39,9 @@ def stacked_lstm(
     stack); W. Zaremba, I. Sutskever, O. Vinyals, "Recurrent Neural Network Regularization", 2014 (the dropout); tied
     embedding and outputs: O. Press, L. Wolf, "Using the Output Embedding to Improve Language Models", EACL 2017.
 
-    Masks: a mask that arrives with the inputs, or that `lengths` makes, ends each row at its own last time step; what
-    stands behind it changes no answer before it. With `return_sequences` the output carries the mask, so that losses
-    and metrics of Keras leave out what is behind.
+    Masks: what a mask leaves out is not read and changes no answer to the other time steps, be it made of `lengths`, of
+    `mask_zero`, or one that arrives with the inputs. With `return_sequences` the output carries the mask, so that
+    losses and metrics of Keras leave the padding out.
 
     Args:
         features: size of one time step; with `vocabulary`, of a token's embedding.
@@ -47,6 +49,7 @@ def stacked_lstm(
         outputs: size of the answer, for instance the number of classes.
         cell: a catalog name, a cell class, or a function `units -> cell`; or a list of them, one per layer.
         vocabulary: None, or the number of tokens; the inputs are then ints below it, (batch, time).
+        mask_zero: whether token 0 is padding, wherever it stands, as in `keras.layers.Embedding`; not with `lengths`.
         tied: whether the outputs are products with the embedding's own vectors, plus no bias; needs a `vocabulary`
             equal to `outputs`, and `features` equal to the size of the last layer.
         return_sequences: whether there is an answer for each time step, or one at the end.
@@ -55,12 +58,13 @@ def stacked_lstm(
             never on the recurrent connections.
         recurrent_dropout: rate in [0, 1) on the recurrent products of the cells, see `archs.Cell`.
         residual: whether each layer but the lowest adds its input to its output; needs layers of equal output size.
-        lengths: whether the model takes the lengths of its sequences as a second input.
+        lengths: whether the model takes the lengths of its sequences as a second input, each from 0 to the number of
+            time steps. Others are refused, but not in a graph that XLA compiles, nor in one of another backend.
         stateful: whether a batch goes on, row by row, from the final states of the batch before: for texts longer than
             a batch. `reset_state` of each recurrent layer begins anew.
         batch_size: None, or the only one that the model takes; needed with `stateful`.
         dtype: dtype policy of the model. Default: Keras' global one.
-        name: of the model.
+        name: of the model; two in one functional model need two names.
 
     Returns:
         A `keras.Model`. Its input is a float tensor (batch, time, features) or an int tensor (batch, time), any time;
@@ -80,18 +84,25 @@ def stacked_lstm(
     outputs = checks.positive_integer("outputs", outputs)
     dropout = checks.rate("dropout", dropout)
     recurrent_dropout = checks.rate("recurrent_dropout", recurrent_dropout)
+    return_sequences = checks.flag("return_sequences", return_sequences)
     cells = make_cells(cell, units, recurrent_dropout=recurrent_dropout, dtype=dtype)
-    sizes = [getattr(c, "output_size", c.state_size) for c in cells]
-    if residual and len(set(sizes)) > 1:
+    sizes = [output_size(c) for c in cells]
+    if checks.flag("residual", residual) and len(set(sizes)) > 1:
         raise ValueError(f"Expected layers of equal output size with `residual=True`, received {sizes}.")
-    if tied and (vocabulary != outputs or features != sizes[-1] or activation is not None):
+    if checks.flag("tied", tied) and (vocabulary != outputs or features != sizes[-1] or activation is not None):
         raise ValueError(
             "Expected `tied=True` with `vocabulary` equal to `outputs`, `features` equal to the last layer's size and "
             f"no `activation`, received {vocabulary}, {outputs}, {features}, {sizes[-1]} and {activation!r}."
         )
     policy = cells[0].dtype_policy.name
     inputs, sequences, mask, embedding = sequence_inputs(
-        features, lengths=lengths, dtype=policy, vocabulary=vocabulary, tied=tied, batch_size=batch_size
+        features,
+        lengths=lengths,
+        dtype=policy,
+        vocabulary=vocabulary,
+        mask_zero=mask_zero,
+        tied=tied,
+        batch_size=batch_size,
     )
     sequences = run_cells(
         cells,
@@ -110,4 +121,4 @@ def stacked_lstm(
         )
     else:
         answer = keras.layers.Dense(outputs, activation=activation, dtype=variable_dtype, name="outputs")(sequences)
-    return keras.Model(inputs, answer, name=name)
+    return SequenceModel(inputs, answer, name=name)

@@ -4,6 +4,7 @@ import keras
 
 from archs._core import checks
 from archs._core.inputs import sequence_inputs
+from archs._core.model import SequenceModel
 from archs._core.recurrent import Recurrent
 from archs._core.registry import arch, make_cell
 
@@ -29,8 +30,8 @@ def vanilla_lstm(
     S. Hochreiter, J. Schmidhuber, "Long Short-Term Memory", Neural Computation 9(8), 1997, section 4 (the topology:
     one hidden layer of memory cells between an input and an output layer).
 
-    Masks: a mask that arrives with the inputs, or that `lengths` makes, ends each row at its own last time step; what
-    stands behind it does not change the answer.
+    Masks: what a mask leaves out is not read and does not change the answer, be it made of `lengths` or one that
+    arrives with the inputs, for instance from a `keras.layers.Masking`.
 
     Args:
         features: size of one time step.
@@ -40,9 +41,10 @@ def vanilla_lstm(
         activation: of the dense layer. Default None: logits.
         dropout: rate in [0, 1) on the inputs of the cell, see `archs.Cell`.
         recurrent_dropout: rate in [0, 1) on the recurrent products of the cell, see `archs.Cell`.
-        lengths: whether the model takes the lengths of its sequences as a second input.
+        lengths: whether the model takes the lengths of its sequences as a second input, each from 0 to the number of
+            time steps. Others are refused, but not in a graph that XLA compiles, nor in one of another backend.
         dtype: dtype policy of the model. Default: Keras' global one.
-        name: of the model.
+        name: of the model; two in one functional model need two names.
 
     Returns:
         A `keras.Model`. Its input is a float tensor (batch, time, features), any time; with `lengths`, a dict of
@@ -74,4 +76,4 @@ def vanilla_lstm(
     last = layer(sequences, mask=mask)
     # A loss or a client wants no half types: the answer has the dtype of the weights.
     answer = keras.layers.Dense(outputs, activation=activation, dtype=layer.variable_dtype, name="outputs")(last)
-    return keras.Model(inputs, answer, name=name)
+    return SequenceModel(inputs, answer, name=name)

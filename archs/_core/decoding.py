@@ -3,28 +3,48 @@
 import contextlib
 
 import keras
+import numpy as np
 from keras import ops
 
 from archs._core import calls, checks, external_memory
+from archs._core.generation import kept, vectors
 
 
 class _Decoder:
     """The decoder of a model, step by step: from tokens and states to logits and states."""
 
     def __init__(self, model):
-        names = {layer.name for layer in model.layers}
+        names = {layer.name for layer in getattr(model, "layers", [])}
         if not {"encoder", "decoder_1", "decoder_embedding", "outputs"} <= names:
-            raise ValueError(f"Expected a model of `encoder_decoder_lstm`, received {model.name!r}.")
+            raise ValueError(f"Expected a model of `encoder_decoder_lstm`, received {getattr(model, 'name', model)!r}.")
         self.encoder, self.embedding = model.get_layer("encoder"), model.get_layer("decoder_embedding")
         self.outputs = model.get_layer("outputs")
         count = sum(name.startswith("decoder_") and name.removeprefix("decoder_").isdecimal() for name in names)
         self.cells = [model.get_layer(f"decoder_{number}").cell for number in range(1, count + 1)]
 
+    def request(self, request):
+        """A request as a dict of what the encoder takes, int tensors but for vectors.
+
+        Raises:
+            ValueError: other keys, shapes or dtypes, or lengths that are not one for each row.
+        """
+        takes = self.encoder.input if isinstance(self.encoder.input, dict) else {"inputs": self.encoder.input}
+        if len(takes) == 1 and not isinstance(request, dict):
+            request = {"inputs": request}
+        if not isinstance(request, dict) or set(request) != set(takes):
+            received = sorted(request) if isinstance(request, dict) else type(request).__name__
+            raise ValueError(f"Expected a request to be a dict of {' and '.join(takes)}, received {received}.")
+        given = {}
+        for name, tensor in takes.items():
+            if tensor.dtype == "int32":
+                given[name] = checks.integers(name, request[name], *("batch", "time")[: len(tensor.shape)])
+            else:
+                given[name] = ops.convert_to_tensor(checks.dense(name, request[name]), dtype=tensor.dtype)
+        return given
+
     @contextlib.contextmanager
     def encoded(self, request, copies):
         """The initial states for `copies` of each row of a request; within it the decoder can be run."""
-        names = ("inputs", "lengths")
-        request = {name: ops.convert_to_tensor(request[name]) for name in names if name in request}
         encoded = self.encoder(request if "lengths" in request else request["inputs"], training=False)
         last, memory = self.cells[-1], None
         if getattr(last, "reads_memory", False):
@@ -35,10 +55,10 @@ class _Decoder:
 
     def step(self, tokens, states):
         """Logits (batch, outputs) and the new states after `tokens` (batch,)."""
-        x, new = self.embedding(tokens), []
+        x, new = vectors(self.embedding, tokens), []
         for cell, old in zip(self.cells, states, strict=True):
             x, after = cell(x, list(old), training=False)
-            new.append(list(after))
+            new.append(kept(self.embedding, tokens, old, keras.tree.flatten(after)))
         return self.outputs(x), new
 
 
@@ -48,12 +68,12 @@ def beam_search(model, request, *, start, end, max_length, beam=1, length_penalt
     In each step the `beam` most probable beginnings of each row are kept. One that has ended stays as it is. At the end
     they are ordered by log probability / ((5 + length) / 6) ** length_penalty (Wu et al. 2016), where the length counts
     an end token, also of those that were cut off before it. `beam`, `max_length` and `length_penalty` may be tensors
-    (batch,), one for each row, whose values are not looked at.
+    (batch,), one for each row, whose values are not looked at within a graph that XLA compiles.
 
     Args:
         model: of `encoder_decoder_lstm`.
-        request: dict of `inputs` and, if the model takes them, `lengths`, as the model takes them.
-        start: int, the token that the decoder is fed first.
+        request: dict of `inputs` and, if the model takes them, `lengths`, as the model takes them; or the inputs alone.
+        start: int, the token that the decoder is fed first; not 0 in a model with `mask_zero=True`.
         end: int, the token that ends a sequence.
         max_length: int, after so many tokens a sequence is cut off.
         beam: positive integer.
@@ -66,14 +86,17 @@ def beam_search(model, request, *, start, end, max_length, beam=1, length_penalt
         -1e9.
 
     Raises:
-        ValueError: the model is no `encoder_decoder_lstm`, or an argument is out of its range.
+        ValueError: the model is no `encoder_decoder_lstm`, or an argument is out of its range, or of another shape or
+            dtype. Within a graph, of what is not known before: InvalidArgumentError.
     """
     decoder = _Decoder(model)
-    batch = ops.shape(request["inputs"])[0]
+    request = decoder.request(request)
+    batch, size = ops.shape(request["inputs"])[0], decoder.outputs.units
     beams, beam = _per_row("beam", beam, batch)
     limits, max_length = _per_row("max_length", max_length, batch)
-    size = decoder.outputs.units
-    start, end = (checks.between(n, v, 0, size - 1) for n, v in (("start", start), ("end", end)))
+    length_penalty = _penalty("length_penalty", length_penalty, batch)
+    start = checks.integer_between("start", start, int(decoder.embedding.mask_zero), size - 1)  # no padding
+    end = checks.integer_between("end", end, 0, size - 1)
     places = ops.arange(max_length)
     is_spare = ops.arange(beam) >= beams
     only_end = ops.where(ops.arange(size) == end, 0.0, -1e9)
@@ -116,7 +139,7 @@ def beam_search(model, request, *, start, end, max_length, beam=1, length_penalt
     is_spare = ops.logical_or(is_spare, scores <= -5e8)  # for which there was no sequence
     tokens, scores = ops.where(is_spare[..., None], end, tokens), ops.where(is_spare, -1e9, scores)
     lengths = ops.sum(ops.cast(ops.cumsum(ops.cast(tokens == end, "int32"), axis=-1) == 0, "int32"), axis=-1)
-    penalty = ((6.0 + ops.cast(lengths, "float32")) / 6.0) ** ops.reshape(ops.cast(length_penalty, "float32"), (-1, 1))
+    penalty = ((6.0 + ops.cast(lengths, "float32")) / 6.0) ** length_penalty
     _, order = ops.top_k(scores / penalty, beam)
     order = ops.cast(order, "int32")
     return {
@@ -126,13 +149,35 @@ def beam_search(model, request, *, start, end, max_length, beam=1, length_penalt
     }
 
 
+def _is_one(values):
+    return not (ops.is_tensor(values) or isinstance(values, (list, tuple, np.ndarray)))
+
+
 def _per_row(name, values, batch):
-    """An integer for each row, (batch, 1), and the largest."""
-    if not getattr(values, "shape", ()):
+    """A positive integer for each row, (batch, 1), and the largest."""
+    if _is_one(values):
         values = checks.positive_integer(name, values)
         return ops.full((batch, 1), values, dtype="int32"), values
-    values = ops.cast(values, "int32")
-    return ops.reshape(values, (-1, 1)), ops.max(values)
+    values = checks.integers(name, values, "batch")
+    values = checks.within(values, 1, 2**31 - 1, f"Expected `{name}` to be positive integers")
+    return _column(name, values, batch), ops.max(values)
+
+
+def _penalty(name, values, batch):
+    """A number, or one for each row, (batch, 1)."""
+    if _is_one(values):
+        return float(checks.number(name, values))
+    values = values if ops.is_tensor(values) else np.asarray(checks.dense(name, values))
+    if not ops.is_tensor(values) and values.dtype.kind not in "iuf":
+        raise ValueError(f"Expected `{name}` to be numbers, received {values.tolist()!r}.")
+    values = ops.cast(values, "float32")
+    return _column(name, checks.require(values, ops.isfinite(values), f"Expected `{name}` to be numbers"), batch)
+
+
+def _column(name, values, batch):
+    if len(values.shape) != 1 or (isinstance(batch, int) and values.shape[0] not in (None, batch)):
+        raise ValueError(f"Expected `{name}` to be one, or one for each row, received shape {tuple(values.shape)}.")
+    return values[:, None]
 
 
 def attention(model, request, decoder_inputs):
@@ -147,14 +192,18 @@ def attention(model, request, decoder_inputs):
         Float tensor (batch, steps, time): in each step a weight for each time step of the inputs, their sum one.
 
     Raises:
-        ValueError: the model has no attention.
+        ValueError: the model has no attention; and see `beam_search`.
     """
     decoder = _Decoder(model)
     last = decoder.cells[-1]
     if not getattr(last, "reads_memory", False):
         raise ValueError(f"Expected a model with attention, received {model.name!r}, which has none.")
 
-    tokens = ops.transpose(ops.cast(decoder_inputs, "int32"))
+    request, tokens = decoder.request(request), checks.integers("decoder_inputs", decoder_inputs, "batch", "steps")
+    counts = request["inputs"].shape[0], tokens.shape[0]
+    if None not in counts and counts[0] != counts[1]:
+        raise ValueError(f"Expected `decoder_inputs` of the {counts[0]} rows of the request, received {counts[1]}.")
+    tokens = ops.transpose(tokens)
     steps, batch = ops.shape(tokens)
 
     def body(t, states, weights):

@@ -1,4 +1,4 @@
-"""One layer for each frame of a sequence."""
+"""Convolutions over sequences: a layer for each frame, or along time."""
 
 import keras
 from keras import ops
@@ -11,6 +11,10 @@ class EachFrame(keras.layers.Wrapper):
     That one, in Keras 3.15, takes the batch size for the number of steps where this is not known before the call.
     """
 
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        self.supports_masking = True
+
     def build(self, shape):
         super().build((None, *shape[2:]))
 
@@ -21,3 +25,32 @@ class EachFrame(keras.layers.Wrapper):
 
     def compute_output_shape(self, shape):
         return (*shape[:2], *self.layer.compute_output_shape((None, *shape[2:]))[1:])
+
+
+@keras.saving.register_keras_serializable(package="archs")
+class TimeConvolution(keras.layers.Conv1D):
+    """`keras.layers.Conv1D` along time with zeros around each sequence and in the place of what its mask leaves out.
+
+    It answers for the steps that its strides meet, and hands their mask on. Not `padding="same"`, which pads by the
+    length of the whole batch.
+    """
+
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        self.supports_masking = True
+
+    def call(self, sequences, mask=None):
+        if mask is not None:
+            sequences = ops.where(mask[..., None], sequences, 0)
+        return super().call(ops.pad(sequences, ((0, 0), self._sides(), (0, 0))))
+
+    def _sides(self):
+        (size,) = self.kernel_size
+        return (size - 1) // 2, size // 2
+
+    def compute_mask(self, sequences, mask=None):
+        return mask if mask is None else mask[:, :: self.strides[0]]
+
+    def compute_output_shape(self, shape):
+        time = shape[1] if shape[1] is None else shape[1] + sum(self._sides())
+        return super().compute_output_shape((shape[0], time, shape[2]))

@@ -1,21 +1,26 @@
-"""What a trained `generative_lstm` goes on with: one token at a time, or a text drawn at once; also within a graph."""
+"""What a trained `generative_lstm` goes on with: one token at a time, or a text drawn at once; also within a graph.
+
+`generate` is for Keras on TensorFlow, the others for every backend.
+"""
 
 import keras
 import numpy as np
 from keras import ops
 
+from archs._core import checks
+from archs._core.cell import Cell
 from archs._core.inputs import TiedEmbedding
 from archs._core.lengths import CutToLengths
 from archs._core.recurrent import Recurrent
+from archs._core.registry import initial_states as states_of, state_sizes
 
 
 class _Layers:
     def __init__(self, model):
-        layers = {layer.name: layer for layer in model.layers}
+        layers = {layer.name: layer for layer in getattr(model, "layers", [])}
         if not {"embedding", "recurrent_1", "outputs"} <= set(layers):
-            raise ValueError(
-                f"Expected a model of `generative_lstm`, or `stacked_lstm` of tokens, received {model.name!r}."
-            )
+            name = getattr(model, "name", model)
+            raise ValueError(f"Expected a model of `generative_lstm`, or `stacked_lstm` of tokens, received {name!r}.")
         self.embedding, self.outputs = layers["embedding"], layers["outputs"]
         activation = self.outputs.activation
         if activation not in (keras.activations.linear, keras.activations.log_softmax):
@@ -26,10 +31,27 @@ class _Layers:
         self.is_residual = any(isinstance(layer, keras.layers.Add) for layer in model.layers)
         count = sum(name.startswith("recurrent_") for name in layers)
         self.cells = [layers[f"recurrent_{number}"].cell for number in range(1, count + 1)]
+        self.sizes = [state_sizes(cell) for cell in self.cells]
 
     def above(self, number, x, new):
         """What goes into the next layer: the output `new` of layer `number`, residual or not, whose input was `x`."""
         return x + new if self.is_residual and number else new
+
+    def checked(self, states, tokens):
+        """The states as a flat list, if their number and shapes are right for the tokens (batch, ...)."""
+        sizes, batch = [size for one in self.sizes for size in one], tokens.shape[0]
+        is_list = isinstance(states, (list, tuple))
+        received = [tuple(getattr(s, "shape", ())) for s in states] if is_list else type(states).__name__
+        if (
+            not is_list
+            or [shape[1:] for shape in received] != [(size,) for size in sizes]
+            or any(None not in (batch, shape[0]) and shape[0] != batch for shape in received)
+        ):
+            raise ValueError(
+                f"Expected `states` to be a list of tensors with {batch or 'batch'} rows, of the sizes {sizes}, "
+                f"received {received}."
+            )
+        return list(states)
 
     def logits(self, h):
         if isinstance(self.embedding, TiedEmbedding):
@@ -38,14 +60,22 @@ class _Layers:
 
 
 def state_names(model):
-    """The names of a model's states, as `prefill` and `step` have them: `h_1`, `c_1`, `h_2`, ... in a flat list."""
-    cells = enumerate(_Layers(model).cells, 1)
-    return [f"{name}_{number}" for number, cell in cells for name in cell.states]
+    """The names of a model's states, as `prefill` and `step` have them: `h_1`, `c_1`, `h_2`, ... in a flat list.
+
+    The states of a cell that is not of the catalog have no names: they are `h`, `h2`, `h3`, ...
+    """
+    layers, names = _Layers(model), []
+    for number, (cell, sizes) in enumerate(zip(layers.cells, layers.sizes, strict=True), 1):
+        own = cell.states if isinstance(cell, Cell) else ["h", *(f"h{n}" for n in range(2, len(sizes) + 1))]
+        names += [f"{name}_{number}" for name in own]
+    return names
 
 
 def initial_states(model, batch_size):
     """The states before the first token: a flat list of tensors (batch_size, size)."""
-    return [ops.cast(s, c.compute_dtype) for c in _Layers(model).cells for s in c.get_initial_state(batch_size)]
+    if not ops.is_tensor(batch_size):
+        batch_size = checks.positive_integer("batch_size", batch_size)
+    return [ops.cast(s, c.compute_dtype) for c in _Layers(model).cells for s in states_of(c, batch_size)]
 
 
 def prefill(model, tokens, lengths=None, states=None):
@@ -56,22 +86,28 @@ def prefill(model, tokens, lengths=None, states=None):
             neither read nor changed.
         tokens: int tensor (batch, time), with at least one time step.
         lengths: int tensor (batch,); a row of length 0 keeps its states, and its logits say nothing. Default: all of
-            the time.
+            the time, but for token 0 in a model with `mask_zero=True`.
         states: flat list of states to begin from. Default: the initial ones.
 
     Returns:
-        The logits after each token, float (batch, time, outputs), behind a row's length those at its end; and the flat
+        The logits after each token, float (batch, time, outputs), after a row's length those at its end; and the flat
         list of the states then.
+
+    Raises:
+        ValueError: tokens, lengths or states out of their range, or of another number, shape or dtype. Values that are
+            tensors of a graph are checked within it, if XLA does not compile it: InvalidArgumentError.
     """
     layers = _Layers(model)
-    sequences, mask = layers.embedding(tokens), None
+    tokens = checks.integers("tokens", tokens, "batch", "time")
+    sequences, mask = layers.embedding(tokens), layers.embedding.compute_mask(tokens)
     if lengths is not None:
-        sequences, mask = CutToLengths(dtype=sequences.dtype)(sequences, lengths)
-    given, after = iter(states or []), []
-    for number, cell in enumerate(layers.cells):
-        initial = [next(given) for _ in cell.state_size] if states else None
+        lengths = checks.integers("lengths", lengths, "batch")
+        sequences, mask = CutToLengths(dtype=sequences.dtype)(sequences, lengths, sequences_mask=mask)
+    given, after = iter([] if states is None else layers.checked(states, tokens)), []
+    for number, (cell, sizes) in enumerate(zip(layers.cells, layers.sizes, strict=True)):
+        initial = None if states is None else [next(given) for _ in sizes]
         layer = Recurrent(cell, return_sequences=True, return_state=True)
-        new, *finals = layer(sequences, initial_state=initial, mask=mask)
+        new, *finals = layer(sequences, initial_state=initial, mask=mask, training=False)
         sequences = layers.above(number, sequences, new)
         after.extend(finals)
     return layers.logits(sequences), after
@@ -82,25 +118,45 @@ def step(model, tokens, states):
 
     Args:
         model: see `prefill`.
-        tokens: int tensor (batch,).
+        tokens: int tensor (batch,). In a model with `mask_zero=True` a row of token 0 keeps its states, and its logits
+            say nothing.
         states: flat list, as `prefill`, `step` or `initial_states` returned it.
 
     Returns:
         The logits of the next token, float (batch, outputs), and the flat list of the new states.
+
+    Raises:
+        ValueError: see `prefill`.
     """
     layers = _Layers(model)
-    x, given, after = layers.embedding(tokens), iter(states), []
-    for number, cell in enumerate(layers.cells):
-        new, states = cell(x, [next(given) for _ in cell.state_size], training=False)
+    tokens = checks.integers("tokens", tokens, "batch")
+    before = layers.checked(states, tokens)
+    x, given, after = vectors(layers.embedding, tokens), iter(before), []
+    for number, (cell, sizes) in enumerate(zip(layers.cells, layers.sizes, strict=True)):
+        new, states = cell(x, [next(given) for _ in sizes], training=False)
         x = layers.above(number, x, new)
-        after.extend(states)
-    return layers.logits(x), after
+        after.extend(keras.tree.flatten(states))
+    return layers.logits(x), kept(layers.embedding, tokens, before, after)
+
+
+def vectors(embedding, tokens):
+    """The vectors of tokens, without the mask that Keras hangs on them, of which a cell knows nothing."""
+    return ops.copy(embedding(tokens))
+
+
+def kept(embedding, tokens, before, after):
+    """The states `after` the tokens (batch,), but those from `before` in rows whose token is padding."""
+    mask = embedding.compute_mask(tokens)
+    if mask is None:
+        return after
+    pairs = zip(after, before, strict=True)
+    return [ops.where(mask[:, None], new, ops.cast(old, new.dtype)) for new, old in pairs]
 
 
 def generate(
     model, tokens, lengths=None, *, max_new_tokens, temperature=1.0, top_k=0, top_p=1.0, seed=0, end=None, states=None
 ):
-    """Draws tokens, each after all before it. Each row has its own settings, and what it draws depends on nothing else.
+    """Draws tokens, each after all before it, on TensorFlow. Each row has its own settings, and draws by nothing else.
 
     Args:
         model: see `prefill`.
@@ -111,39 +167,67 @@ def generate(
         top_k: int, or (batch,): only so many of the likeliest are drawn from; 0 for all.
         top_p: float in (0, 1], or (batch,): only the likeliest are, that together have this probability (nucleus
             sampling, Holtzman et al. 2020).
-        seed: int, or (batch,): the same draws the same.
+        seed: int of 64 bits, or (batch,): the same draws the same.
         end: None, or the token after which a row ends.
         states: see `prefill`.
 
     Returns:
-        int32 tensors (batch, most new tokens), zeros behind what was drawn, and (batch,), how many were: the token
+        int32 tensors (batch, most new tokens), zeros after what was drawn, and (batch,), how many were: the token
         `end` is not counted.
 
     Raises:
-        ValueError: a setting is out of its range. Those that are tensors of a graph are not looked at.
+        ValueError: a setting is out of its range, of a wrong type or not one for each row, and see `prefill`; or the
+            model's logits are not finite. Settings that are tensors of a graph are not looked at; there a logit that is
+            not finite is an InvalidArgumentError, if XLA does not compile the graph.
+        NotImplementedError: Keras' backend is not TensorFlow.
     """
+    if keras.backend.backend() != "tensorflow":
+        raise NotImplementedError(
+            f"Expected Keras' backend to be TensorFlow for `generate`, received {keras.backend.backend()!r}. `prefill` "
+            "and `step` are for every backend."
+        )
     import tensorflow as tf  # for draws whose seeds are tensors, which Keras has not
 
-    tokens = tf.convert_to_tensor(tokens)
+    outputs = _Layers(model).embedding.input_dim
+    tokens = checks.integers("tokens", tokens, "batch", "time")
     batch = tf.shape(tokens)[0]
+    if lengths is not None:
+        expected = "Expected lengths of beginnings from 1 to the number of time steps"
+        lengths = checks.within(checks.integers("lengths", lengths, "batch"), 1, tf.shape(tokens)[1], expected)
+    if end is not None and not tf.is_tensor(end):
+        end = checks.integer_between("end", end, 0, outputs - 1)
 
-    def rows(name, value, dtype, holds=None, expected=None):
+    def rows(name, value, dtype, holds, expected):
+        is_tensor = tf.is_tensor(checks.dense(name, value))
+        known = checks.known(value) if is_tensor else np.asarray(value)
+        kind = value.dtype.as_numpy_dtype if is_tensor else known.dtype.type
+        is_number = kind is not np.bool_ and np.can_cast(kind, dtype.as_numpy_dtype, "same_kind")
+        if not is_number or (known is not None and not np.all(holds(known))):
+            raise ValueError(f"Expected `{name}` to be {expected}, received {kind if known is None else known}.")
         value = tf.cast(value, dtype)
-        known = tf.get_static_value(value)
-        if holds and known is not None and not np.all(holds(known)):
-            raise ValueError(f"Expected `{name}` to be {expected}, received {known}.")
+        if not any(value.shape.is_compatible_with(shape) for shape in ((), tokens.shape[:1])):
+            raise ValueError(f"Expected one `{name}`, or one for each row, received {value.shape}.")
         return tf.broadcast_to(value, [batch])
 
-    budget = rows("max_new_tokens", max_new_tokens, tf.int32, lambda n: n >= 0, "0 or more")
-    temperature = rows("temperature", temperature, tf.float32, lambda t: (t > 0) & np.isfinite(t), "a positive number")
-    top_k = rows("top_k", top_k, tf.int32, lambda k: k >= 0, "0 or more")
+    def is_wide_enough(t):
+        with np.errstate(over="ignore"):
+            t = t.astype("float32")
+        return (t >= np.finfo("float32").tiny) & np.isfinite(t)
+
+    whole = "a whole number, 0 or more"
+    positive = "a positive number of 32 bits (for the likeliest token give `top_k=1`)"
+    budget = rows("max_new_tokens", max_new_tokens, tf.int32, lambda n: (n >= 0) & (n < 2**31), whole)
+    temperature = rows("temperature", temperature, tf.float32, is_wide_enough, positive)
+    top_k = rows("top_k", top_k, tf.int32, lambda k: (k >= 0) & (k < 2**31), whole)
     top_p = rows("top_p", top_p, tf.float32, lambda p: (p > 0) & (p <= 1), "above 0 and up to 1")
-    seed = rows("seed", seed, tf.int32)
+    seed = rows("seed", seed, tf.int64, lambda s: s < 2**63, "an integer of 64 bits")
     most = tf.reduce_max(budget)
     # One number for each token, of a row's own seed: whatever else is in the batch, a row draws the same.
     draws = tf.map_fn(
         lambda s: tf.map_fn(
-            lambda t: tf.random.stateless_uniform((), tf.stack([s, t])), tf.range(most), fn_output_signature=tf.float32
+            lambda t: tf.random.stateless_uniform((), tf.stack([s, t])),
+            tf.range(tf.cast(most, tf.int64)),
+            fn_output_signature=tf.float32,
         ),
         seed,
         fn_output_signature=tf.TensorSpec((None,), tf.float32),
@@ -151,6 +235,12 @@ def generate(
     logits, states = prefill(model, tokens, lengths, states)
 
     def body(t, logits, states, drawn, counts, going):
+        # The other rows have ended.
+        top = tf.reduce_max(logits, axis=-1)
+        top = tf.where(tf.reduce_any(tf.math.is_nan(logits), axis=-1), tf.cast(np.nan, top.dtype), top)
+        holds = tf.math.is_finite(top) | ~going  # rows that have ended draw nothing
+        with tf.control_dependencies([checks.require(top, holds, "Expected the largest logit of a row to be finite")]):
+            logits = tf.identity(logits)
         token = sample(logits, temperature, top_k, top_p, draws[:, t])
         going = going & (t < budget)
         if end is not None:
@@ -175,8 +265,8 @@ def generate(
 def sample(logits, temperature, top_k, top_p, draws):
     """Tokens (batch,) by logits (batch, outputs), of the settings of `generate`, each (batch,), and draws in [0, 1)."""
     size = logits.shape[-1]
-    logits, order = ops.top_k(ops.cast(logits, "float32") / temperature[:, None], size)
-    shares = ops.softmax(logits, axis=-1)
+    logits, order = ops.top_k(ops.cast(logits, "float32"), size)
+    shares = ops.softmax((logits - logits[:, :1]) / temperature[:, None], axis=-1)
     before = ops.cumsum(shares, axis=-1) - shares
     kept = ops.logical_and(
         ops.logical_or(ops.arange(size) < top_k[:, None], top_k[:, None] <= 0), before < top_p[:, None]

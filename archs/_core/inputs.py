@@ -1,9 +1,22 @@
 """The inputs of a model over sequences: vectors or tokens, with or without lengths."""
 
 import keras
+from keras import ops
 
 from archs._core import checks
 from archs._core.lengths import CutToLengths
+
+
+@keras.saving.register_keras_serializable(package="archs")
+class TokenEmbedding(keras.layers.Embedding):
+    """`keras.layers.Embedding` that refuses tokens for which it has no vector, see `checks.within`."""
+
+    def call(self, inputs):
+        return super().call(_tokens(inputs, self.input_dim))
+
+
+def _tokens(inputs, count):
+    return checks.within(ops.cast(inputs, "int32"), 0, count - 1, f"Expected tokens from 0 to {count - 1}")
 
 
 @keras.saving.register_keras_serializable(package="archs")
@@ -22,11 +35,17 @@ class TiedEmbedding(keras.layers.ReversibleEmbedding):
         spec = super().compute_output_spec(inputs, reverse)
         return keras.KerasTensor(spec.shape, self.reverse_dtype) if reverse else spec
 
+    def call(self, inputs, reverse=False):
+        return super().call(inputs if reverse else _tokens(inputs, self.input_dim), reverse)
+
     def compute_mask(self, inputs, mask=None):
-        return mask
+        is_reverse = keras.backend.is_float_dtype(inputs.dtype)
+        return mask if is_reverse or not self.mask_zero else ops.not_equal(inputs, 0)
 
 
-def sequence_inputs(features, *, lengths, dtype, vocabulary=None, tied=False, frames=False, batch_size=None):
+def sequence_inputs(
+    features, *, lengths, dtype, vocabulary=None, mask_zero=False, tied=False, frames=False, batch_size=None
+):
     """What a functional model over sequences starts from.
 
     Args:
@@ -34,6 +53,7 @@ def sequence_inputs(features, *, lengths, dtype, vocabulary=None, tied=False, fr
         lengths: whether the model takes the lengths of its sequences as a second input.
         dtype: dtype policy of the layers.
         vocabulary: None, or the number of tokens; the inputs are then ints below it.
+        mask_zero: whether token 0 is padding, wherever it stands.
         tied: whether the embedding is also to serve, turned round, as the output layer.
         frames: whether `features` may also be (height, width, channels).
         batch_size: None, or the only one that the model takes.
@@ -42,21 +62,34 @@ def sequence_inputs(features, *, lengths, dtype, vocabulary=None, tied=False, fr
         The model's inputs (a tensor, or with `lengths` a dict of `inputs` and `lengths`), the sequences
         (batch, time, ...), their mask or None, and the embedding layer or None.
     """
-    shape = features if frames and isinstance(features, (tuple, list)) and len(features) == 3 else [features]
-    shape = [checks.positive_integer("features", size) for size in shape]
+    if frames and isinstance(features, (tuple, list)):
+        if len(features) != 3:
+            raise ValueError(
+                "Expected `features` to be a positive integer, or (height, width, channels) of a frame, received "
+                f"{features!r}."
+            )
+        shape = [checks.positive_integer("features", size) for size in features]
+    else:
+        shape = [checks.positive_integer("features", features)]
     batch_size = batch_size if batch_size is None else checks.positive_integer("batch_size", batch_size)
-    embedding = None
+    if checks.flag("mask_zero", mask_zero) and (vocabulary is None or lengths):
+        raise ValueError(
+            "Expected `mask_zero=True` with a `vocabulary`, whose token 0 is the padding, and without `lengths`, "
+            f"received vocabulary={vocabulary!r} and lengths={lengths!r}."
+        )
+    embedding = mask = None
     if vocabulary is None:
-        sequences = keras.Input((None, *shape), batch_size, name="inputs")
+        # Keras' default is its global dtype, which would round what a wider model is given.
+        wide = keras.backend.result_type(keras.DTypePolicy(dtype).variable_dtype, "float32")
+        sequences = keras.Input((None, *shape), batch_size, name="inputs", dtype=wide)
         inputs = sequences
     else:
         vocabulary = checks.positive_integer("vocabulary", vocabulary)
-        kind = TiedEmbedding if tied else keras.layers.Embedding
-        embedding = kind(vocabulary, *shape, dtype=dtype, name="embedding")
+        kind = TiedEmbedding if tied else TokenEmbedding
+        embedding = kind(vocabulary, *shape, mask_zero=mask_zero, dtype=dtype, name="embedding")
         inputs = keras.Input((None,), batch_size, name="inputs", dtype="int32")
-        sequences = embedding(inputs)
-    mask = None
-    if lengths:
+        sequences, mask = embedding(inputs), embedding.compute_mask(inputs)
+    if checks.flag("lengths", lengths):
         inputs = {"inputs": inputs, "lengths": keras.Input((), batch_size, name="lengths", dtype="int32")}
         sequences, mask = CutToLengths(dtype=dtype, name="cut")(sequences, inputs["lengths"])
     return inputs, sequences, mask, embedding

@@ -9,6 +9,7 @@ from archs._core import calls, external_memory, noise
 from archs._core.cell import Cell
 from archs._core.parallel_scan import linear_scan
 from archs._core.policy import InPolicyOf
+from archs._core.registry import state_sizes
 from archs._core.step import Step
 
 _HALVES = ("bfloat16", "float16")
@@ -157,7 +158,7 @@ def _checked_states(cell, states):
     """The initial states of a cell, or of each cell of a stack, where they may also stand in one flat list."""
     if not hasattr(cell, "cells"):
         return list(cell.checked_states(states)) if isinstance(cell, Cell) else states
-    counts, flat = [len(tree.flatten(c.state_size)) for c in cell.cells], tree.flatten(states)
+    counts, flat = [len(state_sizes(c)) for c in cell.cells], tree.flatten(states)
     if len(flat) != sum(counts):
         raise ValueError(
             f"Expected {sum(counts)} initial states for a stack of {len(counts)} cells, of sizes "

@@ -8,6 +8,7 @@ import inspect
 import pkgutil
 
 import keras
+from keras import ops
 
 
 @dataclasses.dataclass(frozen=True)
@@ -92,7 +93,8 @@ def entry(name, kind=None):
 def nearest(word, words):
     """A sentence that names the words most like `word`, or all of them where none is."""
     words = sorted(words)
-    close = difflib.get_close_matches(str(word), words, n=3, cutoff=0.5)
+    lowered = {w.lower(): w for w in words}
+    close = [lowered[w] for w in difflib.get_close_matches(str(word).lower(), lowered, n=3, cutoff=0.5)]
     return f"Did you mean {' or '.join(close)}?" if close else f"There are: {', '.join(words)}."
 
 
@@ -106,17 +108,44 @@ def make_cell(cell, units, **arguments):
 
     Raises:
         ValueError: an unknown name, something that is none of the three, arguments for a function,
-            something that does not make a cell, or a cell that reads an external memory.
+            something that does not make a cell of them, or a cell that reads an external memory.
     """
+    from archs._core.cell import Cell  # which imports this module
+
     if isinstance(cell, str):
         cell = entry(cell, "cell").target
     if not callable(cell) or isinstance(cell, keras.layers.Layer):
         raise ValueError(f"Expected `cell` to be a name, a class or a function units -> cell, received {cell!r}.")
+    if cell is Cell:
+        raise ValueError("Expected `cell` to have a recurrence, received archs.Cell, of which cells are made.")
     if arguments and not isinstance(cell, type):
         raise ValueError(f"Expected the function given as `cell` to set {', '.join(sorted(arguments))} itself.")
-    made = cell(units, **arguments)
-    if not hasattr(made, "state_size") or isinstance(made, keras.layers.RNN):
+    try:
+        made = cell(units, **arguments)
+    except TypeError as error:
+        given = ", ".join([str(units), *(f"{name}={value!r}" for name, value in arguments.items())])
+        raise ValueError(f"Expected what is given as `cell` to take ({given}), received from it: {error}") from error
+    is_cell = isinstance(made, keras.layers.Layer) and hasattr(made, "state_size")
+    if not is_cell or isinstance(made, keras.layers.RNN):
         raise ValueError(f"Expected what is given as `cell` to make a cell, received {made!r} from {cell!r}.")
     if getattr(made, "reads_memory", False):
         raise ValueError(f"Expected a `cell` that reads no memory, received {made!r}.")
     return made
+
+
+def state_sizes(cell):
+    """The sizes of the states of any cell, as a list: Keras takes an integer for one state, too."""
+    return keras.tree.flatten(cell.state_size)
+
+
+def output_size(cell):
+    """The size of the output of any cell, which by default is that of its first state."""
+    size = getattr(cell, "output_size", None)
+    return state_sizes(cell)[0] if size is None else size
+
+
+def initial_states(cell, batch_size):
+    """The states of any cell before the first step, a flat list: zeros, if it does not say otherwise."""
+    if hasattr(cell, "get_initial_state"):
+        return keras.tree.flatten(cell.get_initial_state(batch_size=batch_size))
+    return [ops.zeros((batch_size, size), dtype=cell.compute_dtype) for size in state_sizes(cell)]

@@ -6,6 +6,8 @@ from archs._core import checks
 from archs._core.recurrent import Recurrent
 from archs._core.registry import make_cell
 
+BACKWARD = 1 << 16  # to the seed of a cell that reads backwards; further than cells that are numbered
+
 
 def make_cells(cell, units, **arguments):
     """The cells of a stack, lowest first.
@@ -28,6 +30,17 @@ def make_cells(cell, units, **arguments):
     return [make_cell(c, checks.positive_integer("units", n), **arguments) for c, n in zip(cells, sizes, strict=True)]
 
 
+def both_ways(layer, **arguments):
+    """`keras.layers.Bidirectional` of a layer whose cell may have a seed: the ways then drop different inputs."""
+    if not isinstance(getattr(layer.cell, "seed", None), int):
+        return keras.layers.Bidirectional(layer, **arguments)
+    config = keras.saving.serialize_keras_object(layer)
+    config["config"] |= {"go_backwards": True, "name": f"backward_{layer.name}"}
+    config["config"]["cell"]["config"]["seed"] = layer.cell.seed + BACKWARD
+    backward = keras.saving.deserialize_keras_object(config)
+    return keras.layers.Bidirectional(layer, backward_layer=backward, **arguments)
+
+
 def run_cells(
     cells, sequences, *, mask, return_sequences, dropout, residual=False, wrap=None, stateful=False, starts=None
 ):
@@ -47,7 +60,7 @@ def run_cells(
     Raises:
         ValueError: `stateful` and a batch size that is not fixed.
     """
-    if stateful and sequences.shape[0] is None:
+    if checks.flag("stateful", stateful) and sequences.shape[0] is None:
         raise ValueError("Expected a `batch_size` with `stateful=True`, received None.")
     policy = cells[0].dtype_policy.name
 
@@ -66,5 +79,5 @@ def run_cells(
         new = layer(dropped(sequences, number), mask=mask, **given)
         sequences = keras.layers.Add(dtype=policy)([sequences, new]) if residual and number > 1 else new
     if residual and not return_sequences:
-        sequences = sequences[:, -1]  # behind its length a row repeats its last output
+        sequences = sequences[:, -1]  # after its length a row repeats its last output
     return dropped(sequences, "out")

@@ -1,5 +1,6 @@
 """What the two directions see, and how they are joined."""
 
+import keras
 import numpy as np
 import pytest
 
@@ -39,6 +40,19 @@ def test_directions_are_joined(merge_mode, size):
 def test_words_in():
     model = archs.bidirectional_lstm(4, 6, 2, vocabulary=9)
     assert model(np.zeros((3, 5), "int32")).shape == (3, 5, 2)
+
+
+@pytest.mark.parametrize("cell", [archs.LSTMCell, keras.layers.LSTMCell])
+def test_the_directions_drop_other_inputs_of_cells_with_a_seed(cell, tmp_path):
+    model = archs.bidirectional_lstm(4, 6, 2, cell=lambda units: cell(units, dropout=0.5, seed=7))
+    model.save(tmp_path / "model.keras")
+    for one in (model, keras.saving.load_model(tmp_path / "model.keras")):
+        ways = one.get_layer("bidirectional_1")
+        ways.backward_layer.set_weights(ways.forward_layer.get_weights())
+        there = ways.forward_layer(X[:, ::-1], training=True)
+        back = ways.backward_layer(X, training=True)
+        np.testing.assert_allclose(ways.forward_layer(X[:, ::-1]), ways.backward_layer(X), atol=1e-6)
+        assert np.abs(np.asarray(there) - np.asarray(back)).max() > 1e-3
 
 
 def test_refuses_another_way_to_join():

@@ -163,11 +163,91 @@ def test_a_reloaded_model_writes_the_same(tmp_path):
     np.testing.assert_allclose(first, second, atol=1e-5)
 
 
+@pytest.mark.parametrize(("attention", "bidirectional"), KINDS)
+def test_token_zero_is_padding_for_the_encoder_and_the_decoder(attention, bidirectional):
+    model = random_model(attention, bidirectional, lengths=False, mask_zero=True)
+    rows = [np.array([3, 1, 4]), np.array([5]), np.array([2, 6, 5, 3])]
+    written = [np.array([1, 2, 1]), np.array([2]), np.array([1, 1])]
+    x, fed = keras.utils.pad_sequences(rows), keras.utils.pad_sequences(written)
+    together = np.asarray(model({"inputs": x, "decoder_inputs": fed}))
+    found = archs.decoding.beam_search(model, x, start=1, end=END, max_length=LONGEST, beam=3)
+    looked = archs.decoding.attention(model, x, fed) if attention else None
+    for i, (row, after) in enumerate(zip(rows, written, strict=True)):
+        alone = model({"inputs": row[None], "decoder_inputs": after[None]})
+        np.testing.assert_allclose(together[i, -len(after) :], alone[0], atol=1e-5)
+        one = archs.decoding.beam_search(model, row[None], start=1, end=END, max_length=LONGEST, beam=3)
+        np.testing.assert_array_equal(one["tokens"][0], found["tokens"][i])
+        np.testing.assert_allclose(one["log_probabilities"][0], found["log_probabilities"][i], atol=1e-5)
+        if attention:
+            seen = archs.decoding.attention(model, row[None], after[None])
+            np.testing.assert_allclose(looked[i, -len(after) :, -len(row) :], seen[0], atol=1e-5)
+    with pytest.raises(ValueError, match="`start` to be an integer from 1 to 2, received 0"):
+        archs.decoding.beam_search(model, x, start=0, end=END, max_length=LONGEST)
+
+
+def test_cells_of_others_write_without_attention():
+    model = random_model(None, cell=keras.layers.GRUCell)
+    found = archs.decoding.beam_search(model, X, start=0, end=END, max_length=LONGEST, beam=31)
+    for row, expected in enumerate(all_sequences(model)):
+        np.testing.assert_allclose(found["log_probabilities"][row, 0], expected[0][0], atol=1e-4)
+
+
+def test_a_request_is_what_the_encoder_takes():
+    model, search = random_model(), {"start": 0, "end": END, "max_length": LONGEST}
+    for wrong, message in [
+        (X["inputs"], "a dict of inputs and lengths, received ndarray"),
+        ({"inputs": X["inputs"]}, r"a dict of inputs and lengths, received \['inputs'\]"),
+        (X | {"lengths": [5, 6, 1]}, "Expected lengths from 0 to the number of time steps, received 6"),
+        (X | {"inputs": X["inputs"] + 7}, "Expected tokens from 0 to 6, received"),
+        (X | {"inputs": [[1, 2], [3], [4]]}, "lists of different lengths"),
+        (X | {"inputs": [1, 2, 3]}, r"`inputs` of shape \(batch, time\), none of them 0, received \(3,\)"),
+    ]:
+        with pytest.raises(ValueError, match=message):
+            archs.decoding.beam_search(model, wrong, **search)
+        with pytest.raises(ValueError, match=message):
+            archs.decoding.attention(model, wrong, np.zeros((3, 2), int))
+    for wrong, message in [
+        ([0, 1], r"`decoder_inputs` of shape \(batch, steps\)"),
+        ([[0.5, 1]] * 3, "`decoder_inputs` to be integers, received float64"),
+        ([[0, 1]], "`decoder_inputs` of the 3 rows of the request, received 1"),
+        ([[0, 3]] * 3, "Expected tokens from 0 to 2, received 3"),
+    ]:
+        with pytest.raises(ValueError, match=message):
+            archs.decoding.attention(model, X, wrong)
+
+
+def test_settings_of_a_search_may_be_lists():
+    model, search = random_model(), {"start": 0, "end": END}
+    settings = {"beam": [1, 4, 2], "max_length": [5, 2, 3], "length_penalty": [0.0, 1.0, 3.0]}
+    found = archs.decoding.beam_search(model, X, **search, **settings)
+    arrays = {name: np.array(values) for name, values in settings.items()}
+    expected = archs.decoding.beam_search(model, X, **search, **arrays)
+    np.testing.assert_array_equal(found["tokens"], expected["tokens"])
+
+
 def test_other_models_and_values_are_refused():
     vanilla = archs.vanilla_lstm(4, 6, 2)
     with pytest.raises(ValueError, match="Expected a model of `encoder_decoder_lstm`"):
         archs.decoding.beam_search(vanilla, X, start=0, end=1, max_length=3)
-    for wrong in ({"beam": 0}, {"max_length": 0}, {"end": 3}, {"start": -1}):
+    for wrong in (
+        {"beam": 0},
+        {"beam": 1.5},
+        {"beam": [1, 0, 2]},
+        {"beam": [1, 2]},
+        {"max_length": 0},
+        {"max_length": True},
+        {"max_length": np.array([1.5, 2.0, 3.0])},
+        {"end": 3},
+        {"end": True},
+        {"start": -1},
+        {"start": 1.5},
+        {"start": None},
+        {"length_penalty": float("nan")},
+        {"length_penalty": "long"},
+        {"length_penalty": [1.0, 2.0]},
+        {"length_penalty": ["a", "b", "c"]},
+        {"length_penalty": tf.constant([1.0, float("inf"), 0.0])},
+    ):
         with pytest.raises(ValueError, match=f"`{next(iter(wrong))}`"):
             archs.decoding.beam_search(random_model(), X, **{"start": 0, "end": END, "max_length": 3} | wrong)
     with pytest.raises(ValueError, match=r"'bahdanau', 'luong', received 'dot'"):

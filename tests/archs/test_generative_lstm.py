@@ -2,6 +2,7 @@
 
 import math
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -136,17 +137,169 @@ def test_tokens_are_drawn_by_their_probabilities(settings, kept):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"temperature": 0}, "`temperature` to be a positive number, received 0"),
+        ({"temperature": 0}, r"`temperature` to be a positive number .*`top_k=1`\), received 0"),
         ({"temperature": [1.0, math.nan, 1.0]}, "`temperature` to be a positive number"),
-        ({"top_k": -1}, "`top_k` to be 0 or more, received -1"),
+        ({"top_k": -1}, "`top_k` to be a whole number, 0 or more, received -1"),
         ({"top_p": 0.0}, "`top_p` to be above 0 and up to 1, received 0.0"),
         ({"top_p": np.array([0.5, 1.5, 1.0])}, "`top_p` to be above 0 and up to 1"),
-        ({"max_new_tokens": -1}, "`max_new_tokens` to be 0 or more"),
+        ({"max_new_tokens": -1}, "`max_new_tokens` to be a whole number, 0 or more"),
+        ({"max_new_tokens": 2.7}, r"`max_new_tokens` to be a whole number, 0 or more, received 2\.7"),
+        ({"max_new_tokens": True}, "`max_new_tokens` to be a whole number, 0 or more, received True"),
+        ({"max_new_tokens": 2**31}, "`max_new_tokens` to be a whole number, 0 or more, received 2147483648"),
+        ({"max_new_tokens": None}, "`max_new_tokens` to be a whole number, 0 or more, received None"),
+        ({"temperature": 1e-38}, "`temperature` to be a positive number of 32 bits .*received 1e-38"),
+        ({"temperature": 1e39}, r"`temperature` to be a positive number of 32 bits .*received 1e\+39"),
+        ({"temperature": "hot"}, "`temperature` to be a positive number .*received hot"),
+        ({"temperature": [1.0, 2.0]}, r"Expected one `temperature`, or one for each row, received \(2,\)"),
+        ({"temperature": [[1.0]] * 3}, r"Expected one `temperature`, or one for each row, received \(3, 1\)"),
+        ({"top_k": 1.5}, r"`top_k` to be a whole number, 0 or more, received 1\.5"),
+        ({"top_k": tf.constant(1.5)}, "`top_k` to be a whole number, 0 or more, received"),
+        ({"top_p": math.nan}, "`top_p` to be above 0 and up to 1, received nan"),
+        ({"seed": 2**63}, "`seed` to be an integer of 64 bits, received 9223372036854775808"),
+        ({"seed": 1.0}, r"`seed` to be an integer of 64 bits, received 1\.0"),
+        ({"end": True}, "`end` to be an integer from 0 to 6, received True"),
+        ({"end": 7}, "`end` to be an integer from 0 to 6, received 7"),
+        ({"lengths": [8, 2]}, "Expected one of `lengths` for each of the 3 rows, received 2"),
+        ({"lengths": [8, 0, 1]}, "Expected lengths of beginnings from 1 to the number of time steps, received 0"),
+        ({"lengths": [8, 9, 1]}, "Expected lengths of beginnings from 1 to the number of time steps, received 9"),
+        ({"lengths": [8.0, 2.0, 1.0]}, "Expected `lengths` to be integers, received float64"),
+        ({"states": []}, r"list of tensors with 3 rows, of the sizes \[6, 6, 5, 5\], received \[\]"),
     ],
 )
 def test_settings_out_of_range_are_refused(settings, message):
     with pytest.raises(ValueError, match=message):
         generation.generate(random_model(), X, **{"max_new_tokens": 2} | settings)
+
+
+@pytest.mark.parametrize(
+    ("tokens", "message"),
+    [
+        (
+            [1, 2, 3],
+            r"`tokens` of shape \(batch, time\), none of them 0, received \(3,\). For one row give `\[tokens\]`",
+        ),
+        ([[]], r"`tokens` of shape \(batch, time\), none of them 0, received \(1, 0\)"),
+        (np.zeros((0, 3), int), r"none of them 0, received \(0, 3\)"),
+        ([[1, 2], [3]], "lists of different lengths"),
+        (tf.ragged.constant([[1, 2], [3]]), "a RaggedTensor"),
+        ([[1.0, 2.0]], "`tokens` to be integers, received float64"),
+        ("abc", "`tokens` to be integers, received 'abc'"),
+        ([[6, 7]], "Expected tokens from 0 to 6, received 7"),
+        ([[-1, 1]], "Expected tokens from 0 to 6, received -1"),
+    ],
+)
+def test_beginnings_that_are_none_are_refused(tokens, message):
+    model = random_model()
+    with pytest.raises(ValueError, match=message):
+        generation.generate(model, tokens, max_new_tokens=2)
+    with pytest.raises(ValueError, match=message):
+        generation.prefill(model, tokens)
+
+
+def test_a_step_takes_a_token_and_states_for_each_row():
+    model = random_model()
+    states = generation.initial_states(model, 2)
+    for tokens, given, message in [
+        ([[1, 2]], states, r"`tokens` of shape \(batch,\), none of them 0, received \(1, 2\)"),
+        ([1, 2, 3], states, "list of tensors with 3 rows"),
+        ([1, 2], states[:3], r"received \[\(2, 6\), \(2, 6\), \(2, 5\)\]"),
+        ([1, 2], None, "received NoneType"),
+        ([1, 9], states, "Expected tokens from 0 to 6, received 9"),
+    ]:
+        with pytest.raises(ValueError, match=message):
+            generation.step(model, tokens, given)
+    for wrong in (0, 2.5, None, True):
+        with pytest.raises(ValueError, match=f"`batch_size` to be a positive integer, received {wrong}"):
+            generation.initial_states(model, wrong)
+
+
+def test_lists_are_taken_for_arrays():
+    model = random_model()
+    drawn = generation.generate(model, X.tolist(), [8, 2, 3], max_new_tokens=[4, 5, 6], seed=[1, 2, 3])
+    expected = generation.generate(
+        model, X, np.array([8, 2, 3]), max_new_tokens=np.array([4, 5, 6]), seed=np.array([1, 2, 3])
+    )
+    for a, b in zip(drawn, expected, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_all_bits_of_a_seed_count():
+    draws = [
+        generation.generate(random_model(), X, max_new_tokens=20, seed=seed)[0]
+        for seed in (5, np.int32(5), tf.constant(5, tf.int64), 5 + 2**32, 5 - 2**63)
+    ]
+    for same in draws[1:3]:
+        np.testing.assert_array_equal(same, draws[0])
+    assert len({np.asarray(a).tobytes() for a in draws}) == 3
+    np.testing.assert_array_equal(draws[0][0, :8], [0, 3, 0, 1, 0, 1, 4, 0])  # as ever
+
+
+def test_the_smallest_temperature_draws_the_likeliest():
+    greedy = generation.generate(random_model(), X, max_new_tokens=9, top_k=1)[0]
+    cold = generation.generate(random_model(), X, max_new_tokens=9, temperature=float(np.finfo("float32").tiny))[0]
+    np.testing.assert_array_equal(cold, greedy)
+
+
+def test_logits_that_are_not_finite_are_refused():
+    model = random_model()
+    model.get_layer("outputs").bias.assign([0, 0, math.nan, 0, 0, 0, 0])
+    draw = tf.function(lambda x: generation.generate(model, x, max_new_tokens=2))
+    with pytest.raises(ValueError, match="Expected the largest logit of a row to be finite, received nan"):
+        generation.generate(model, X, max_new_tokens=2)
+    with pytest.raises(tf.errors.InvalidArgumentError, match="Expected the largest logit of a row to be finite"):
+        draw(tf.constant(X))
+    model.get_layer("outputs").bias.assign([0, 0, -math.inf, 0, 0, 0, 0])
+    assert not np.any(generation.generate(model, X, max_new_tokens=30)[0] == 2)
+
+
+def test_beginnings_are_read_without_dropout():
+    model = random_model(cell=lambda units: archs.LSTMCell(units, dropout=0.5, recurrent_dropout=0.5))
+
+    class Reads(keras.layers.Layer):
+        def call(self, tokens, training=False):
+            return generation.prefill(model, tokens)[0]
+
+    np.testing.assert_allclose(Reads()(X, training=True), model(X), atol=1e-6)
+
+
+@pytest.mark.parametrize("options", [{}, {"tied": True, "features": 5}])
+def test_padding_before_a_beginning_is_not_read(options):
+    model = random_model(mask_zero=True, **options)
+    rows = [np.array([3, 1, 4]), np.array([5]), np.array([2, 6, 5, 3, 5])]
+    tokens = keras.utils.pad_sequences(rows)
+    logits, states = generation.prefill(model, tokens)
+    drawn, _ = generation.generate(model, tokens, max_new_tokens=6, seed=4)
+    for i, row in enumerate(rows):
+        alone, ends = generation.prefill(model, row[None])
+        np.testing.assert_allclose(logits[i, -1], alone[0, -1], atol=1e-6)
+        for a, b in zip(states, ends, strict=True):
+            np.testing.assert_allclose(a[i], b[0], atol=1e-6)
+        np.testing.assert_array_equal(generation.generate(model, row[None], max_new_tokens=6, seed=4)[0][0], drawn[i])
+    _, after = generation.step(model, [0, 1, 0], states)
+    for old, new in zip(states, after, strict=True):
+        np.testing.assert_array_equal(new[::2], old[::2])
+        assert np.abs(new[1] - old[1]).max() > 1e-3
+
+
+@pytest.mark.parametrize(
+    ("cell", "names"),
+    [
+        (keras.layers.LSTMCell, ["h_1", "h2_1", "h_2", "h2_2"]),
+        (keras.layers.GRUCell, ["h_1", "h_2"]),
+        (keras.layers.SimpleRNNCell, ["h_1", "h_2"]),
+    ],
+)
+def test_cells_of_others_go_on_with_a_text(cell, names):
+    model = random_model(cell=cell)
+    whole = np.asarray(model(X))
+    assert generation.state_names(model) == names
+    logits, states = generation.prefill(model, X[:, :5])
+    np.testing.assert_allclose(logits, whole[:, :5], atol=1e-5)
+    np.testing.assert_allclose(generation.step(model, X[:, 5], states)[0], whole[:, 5], atol=1e-5)
+    np.testing.assert_allclose(
+        generation.step(model, X[:, 0], generation.initial_states(model, 3))[0], whole[:, 0], atol=1e-5
+    )
+    assert generation.generate(model, X, max_new_tokens=4)[0].shape == (3, 4)
 
 
 def test_tied_logits_are_not_rounded_to_a_half_type():

@@ -1,7 +1,9 @@
 """Lookup by name, and the table of `python -m archs`."""
 
+import pathlib
 import subprocess
 import sys
+import tomllib
 
 import pytest
 
@@ -22,11 +24,22 @@ def test_get_and_create():
 
 
 @pytest.mark.parametrize(
-    ("word", "hint"), [("lstn", "Did you mean lstm"), ("vanila_lstm", "vanilla_lstm"), ("", "There are: ")]
+    ("word", "hint"),
+    [
+        ("lstn", "Did you mean lstm"),
+        ("LSTM", "Did you mean lstm "),
+        ("vanila_lstm", "vanilla_lstm"),
+        ("", "There are: "),
+    ],
 )
 def test_unknown_name_names_the_nearest(word, hint):
     with pytest.raises(ValueError, match=f"received '{word}'.*{hint}"):
         archs.get(word)
+
+
+def test_the_version_is_the_one_of_the_package():
+    project = tomllib.loads((pathlib.Path(__file__).parents[2] / "pyproject.toml").read_text(encoding="utf-8"))
+    assert archs.__version__ == project["project"]["version"]
 
 
 def test_a_name_is_taken_once():
