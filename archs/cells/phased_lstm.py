@@ -53,9 +53,11 @@ class PhasedLSTMCell(Cell):
 
     Args:
         units: positive integer, n.
-        timestamps: whether the last input feature is the time t of the step, in any unit (the periods are in the
-            same). Default False: steps are counted from 0. In half precision Keras rounds timestamps as it does
-            all inputs, and the count beyond 256 (bfloat16), but within one call of `archs.Recurrent`.
+        timestamps: whether the last input feature is the time t of the step, in the unit of the periods, which by
+            default are 2.7 to 20. Let it count from the start of the sequence: in float32 a time of 1.7e9, such as
+            the seconds since 1970, is rounded to a multiple of 128. Default False: steps are counted from 0. In half
+            precision Keras rounds timestamps as it does all inputs, and the count beyond 256 (bfloat16), but within
+            one call of `archs.Recurrent`.
         open_ratio: number in (0, 1], the part of a cycle in which the gate is open. Default 0.05.
         leak: number in [0, 1], how far a closed gate is open in training, so that gradients pass. Default
             0.001.
