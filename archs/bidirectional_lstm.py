@@ -6,7 +6,7 @@ from archs._core import checks
 from archs._core.inputs import sequence_inputs
 from archs._core.model import SequenceModel
 from archs._core.registry import arch
-from archs._core.stack import both_ways, make_cells, run_cells
+from archs._core.stack import make_cells, run_cells
 
 
 @arch(paper="Schuster & Paliwal 1997; Graves & Schmidhuber 2005", url="https://doi.org/10.1109/78.650093", year=1997)
@@ -84,7 +84,7 @@ def bidirectional_lstm(
     )
 
     def wrap(layer, number):
-        return both_ways(layer, merge_mode=merge_mode, dtype=policy, name=f"bidirectional_{number}")
+        return keras.layers.Bidirectional(layer, merge_mode=merge_mode, dtype=policy, name=f"bidirectional_{number}")
 
     sequences = run_cells(cells, sequences, mask=mask, return_sequences=return_sequences, dropout=dropout, wrap=wrap)
     # A loss or a client wants no half types: the answer has the dtype of the weights.

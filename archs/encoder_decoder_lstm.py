@@ -10,7 +10,7 @@ from archs._core.lengths import CutToLengths
 from archs._core.model import SequenceModel
 from archs._core.recurrent import Recurrent
 from archs._core.registry import arch, entry, output_size
-from archs._core.stack import both_ways, make_cells
+from archs._core.stack import make_cells
 
 
 @arch(paper="Sutskever et al. 2014; Bahdanau et al. 2014", url="https://arxiv.org/abs/1409.3215", year=2014)
@@ -107,7 +107,7 @@ def encoder_decoder_lstm(
     for number, one in enumerate(encoder_cells, 1):
         layer = Recurrent(one, return_sequences=True, return_state=True, name=f"encoder_{number}")
         if bidirectional:
-            layer = both_ways(layer, dtype=policy, name=f"bidirectional_{number}")
+            layer = keras.layers.Bidirectional(layer, dtype=policy, name=f"bidirectional_{number}")
         sequences, *states = layer(dropped(sequences, f"dropout_{number}"), mask=mask)
         ways = len(states) // 2
         if bidirectional:

@@ -18,11 +18,13 @@ class Call:
         draws: whether dropout masks are drawn at all.
         masks: of `"input"` and `"recurrent"` dropout, once they are drawn: a tensor, or None for no dropout.
         memory: None, or what the cell prepared of its external memory.
+        seeds: None, or a seed generator to draw from in place of the cell's.
     """
 
     draws: bool = True
     masks: dict = dataclasses.field(default_factory=dict)
     memory: list | None = None
+    seeds: object = None
 
 
 class _ByCell:

@@ -77,7 +77,7 @@ def draw_mask(cell, place, batch):
     if not rate or cell.dropout_method != "gal":
         return None
     ones = ops.ones((batch, sum(sizes(cell, place))), cell.compute_dtype)
-    return keras.random.dropout(ones, rate, seed=cell.seed_generator)
+    return keras.random.dropout(ones, rate, seed=_seeds(cell))
 
 
 def announce(cell, place, batch):
@@ -128,10 +128,15 @@ def zone_out(cell, old, new, training):
     return tuple(states)
 
 
+def _seeds(cell):
+    call = calls.get(cell)
+    return cell.seed_generator if call is None or call.seeds is None else call.seeds
+
+
 def _seed_of_a_step(cell):
     if keras.backend.backend() == "jax":
         raise NotImplementedError(
             "Expected `dropout_method='gal'` and no zoneout for training on JAX, whose loop over time cannot draw a "
             f"fresh mask in each step, received {cell.dropout_method!r} and a zoneout of {cell.zoneout}."
         )
-    return cell.seed_generator
+    return _seeds(cell)

@@ -13,6 +13,7 @@ from archs._core.registry import state_sizes
 from archs._core.step import Step
 
 _HALVES = ("bfloat16", "float16")
+_BACK = 1 << 16  # to the seed of a cell that reads backwards; further than cells are numbered
 
 
 @keras.saving.register_keras_serializable(package="archs")
@@ -71,6 +72,12 @@ class Recurrent(keras.layers.RNN):
         # Off in RNN from Keras 3.16 on, which drops the mask. https://github.com/keras-team/keras/pull/23235
         self.supports_masking = True
         self.input_spec = keras.layers.InputSpec(ndim=3)
+        # Keras' Bidirectional clones a layer with its seeds: without others the way back would drop the same inputs.
+        seeded = [isinstance(c, Cell) and c.seed is not None and self.go_backwards for c in _cells(self.cell)]
+        self._seeds_back = [
+            keras.random.SeedGenerator(c.seed + _BACK) if is_seeded else None
+            for c, is_seeded in zip(_cells(self.cell), seeded, strict=True)
+        ]
 
     def build(self, sequences_shape, initial_state_shape=None):
         super().build(sequences_shape, initial_state_shape)
@@ -110,12 +117,14 @@ class Recurrent(keras.layers.RNN):
 
     def _calls(self, training, memory, memory_mask):
         """Each cell of the catalog, and what this call lets its steps use; dropout masks are to be drawn yet."""
-        cells = [cell for cell in _cells(self.cell) if isinstance(cell, Cell)]
-        readers = [cell for cell in cells if cell.reads_memory]
-        if memory is not None and not readers:
+        found = []
+        for cell, seeds in zip(_cells(self.cell), self._seeds_back, strict=True):
+            if isinstance(cell, Cell):
+                prepared = external_memory.prepared(cell, memory, memory_mask) if cell.reads_memory else None
+                found.append((cell, calls.Call(draws=bool(training), memory=prepared, seeds=seeds)))
+        if memory is not None and not any(cell.reads_memory for cell, _ in found):
             raise ValueError(f"Expected no `memory` for {type(self.cell).__name__}, which reads none.")
-        prepared = {id(cell): external_memory.prepared(cell, memory, memory_mask) for cell in readers}
-        return [(cell, calls.Call(draws=bool(training), memory=prepared.get(id(cell)))) for cell in cells]
+        return found
 
     def inner_loop(self, sequences, initial_state, mask, training=False):
         cells = _cells(self.cell)

@@ -6,8 +6,6 @@ from archs._core import checks
 from archs._core.recurrent import Recurrent
 from archs._core.registry import make_cell
 
-BACKWARD = 1 << 16  # to the seed of a cell that reads backwards; further than cells that are numbered
-
 
 def make_cells(cell, units, **arguments):
     """The cells of a stack, lowest first.
@@ -28,17 +26,6 @@ def make_cells(cell, units, **arguments):
         raise ValueError(f"Expected a list of `units` and of `cell` with one for each layer, received {units}, {cell}.")
     arguments = {name: value for name, value in arguments.items() if value}
     return [make_cell(c, checks.positive_integer("units", n), **arguments) for c, n in zip(cells, sizes, strict=True)]
-
-
-def both_ways(layer, **arguments):
-    """`keras.layers.Bidirectional` of a layer whose cell may have a seed: the ways then drop different inputs."""
-    if not isinstance(getattr(layer.cell, "seed", None), int):
-        return keras.layers.Bidirectional(layer, **arguments)
-    config = keras.saving.serialize_keras_object(layer)
-    config["config"] |= {"go_backwards": True, "name": f"backward_{layer.name}"}
-    config["config"]["cell"]["config"]["seed"] = layer.cell.seed + BACKWARD
-    backward = keras.saving.deserialize_keras_object(config)
-    return keras.layers.Bidirectional(layer, backward_layer=backward, **arguments)
 
 
 def run_cells(

@@ -43,9 +43,10 @@ def test_words_in():
     assert model(np.zeros((3, 5), "int32")).shape == (3, 5, 2)
 
 
-@pytest.mark.parametrize("cell", [archs.LSTMCell, keras.layers.LSTMCell])
-def test_the_directions_drop_other_inputs_of_cells_with_a_seed(cell, tmp_path):
-    model = archs.bidirectional_lstm(4, 6, 2, cell=lambda units: cell(units, dropout=0.5, seed=7))
+@pytest.mark.parametrize("noise", [{"dropout": 0.5}, {"recurrent_dropout": 0.5}, {"zoneout": 0.5}])
+@pytest.mark.parametrize("cell", [archs.LSTMCell, archs.MinGRUCell])
+def test_the_directions_drop_other_inputs_of_cells_with_a_seed(cell, noise, tmp_path):
+    model = archs.bidirectional_lstm(4, 6, 2, cell=lambda units: cell(units, seed=7, **noise))
     model.save(tmp_path / "model.keras")
     for one in (model, keras.saving.load_model(tmp_path / "model.keras")):
         ways = one.get_layer("bidirectional_1")
