@@ -2,7 +2,6 @@
 
 import asyncio
 import shutil
-import time
 
 import numpy as np
 import pytest
@@ -73,6 +72,7 @@ def test_what_can_be_joined():
     signature = {
         "inputs": {"text": text, "beam": number},
         "outputs": {"texts": {"dtype": "string", "shape": [None, None]}},
+        "joinable": True,
     }
     inputs = {"text": np.array([b"a"], object), "beam": np.array([4], np.int32)}
     assert joining.key(signature, inputs) is None
@@ -85,8 +85,8 @@ def test_what_can_be_joined():
     assert joining.key(fixed, inputs | {"beam": np.array([4, 4], np.int32)}) is None
     sequences = {"dtype": "int32", "shape": [None, None]}
     both = {name: np.zeros((2, 3), np.int32) for name in ("words", "letters")}
-    assert joining.key({"inputs": dict.fromkeys(both, sequences), "outputs": {"y": spec}}, both) is None
-    numbers = {"inputs": {"a": number, "x": spec}, "outputs": {"y": {"dtype": "float32", "shape": [None, None]}}}
+    assert joining.key(fixed | {"inputs": dict.fromkeys(both, sequences)}, both) is None
+    numbers = fixed | {"inputs": {"a": number, "x": spec}, "outputs": {"y": {"dtype": "float32", "shape": [None] * 2}}}
     one = {"a": np.array([4, 4], np.int32), "x": np.zeros((2, 3), np.float32)}
     same, other = ({"a": np.array([a], np.int32), "x": np.zeros((1, 3), np.float32)} for a in (4, 5))
     assert joining.key(numbers, one) == joining.key(numbers, same) != joining.key(numbers, other)
@@ -227,6 +227,7 @@ def test_what_is_written_in_the_place_of_a_version_answers(tmp_path):
     assert served.changes() == []
     write(tmp_path, "a", 1, 3.0)
     assert served.changes() == [("a", 1)]
+    assert one.prepare("a", 1) is None
     (answer,) = one.answer("a", 1, "serving_default", [request(2)])
     np.testing.assert_allclose(answer["sum"], 3 * request(2)["inputs"].sum(axis=1), rtol=1e-5)
 
@@ -245,8 +246,10 @@ def test_states_of_versions(tmp_path):
     other.refuse("a", 2, "broken")
     assert other.changes() == [("a", 1)]  # rather than none
     assert served.changes() == []
-    time.sleep(0.05)  # what the file system's clock tells apart
-    (tmp_path / "a/2/more").write_text("")
+    (tmp_path / "a/2/notes").write_text("")
+    assert served.changes() == served.changes() == []  # no server reads them
+    (tmp_path / "a/2/assets.extra/more").write_text("")
+    assert served.changes() == []  # it is being written on
     assert served.changes() == [("a", 2)]
 
 
