@@ -130,7 +130,10 @@ def test_metadata(ask):
         ("/v1/models/small/versions/3:predict", {"instances": [TWO]}, 404, "expected one of [1, 2], received 3"),
         ("/v1/models/small/versions/x:predict", {"instances": [TWO]}, 404, "expected a number, received 'x'"),
         ("/v1/models/small/versions/²:predict", {"instances": [TWO]}, 404, "expected a number"),
-        ("/v1/models/small:classify", {"instances": [TWO]}, 405, "Method Not Allowed"),
+        ("/v1/models/small:classify", {"instances": [TWO]}, 501, "expected :predict, which this server offers"),
+        ("/v1/models/small/versions/1:regress", {}, 501, "received :regress"),
+        ("/v1/models/small/labels/stable:predict", {}, 404, "labels: expected /versions/NUMBER"),
+        ("/v1/models/small", {}, 405, "Method Not Allowed"),
         ("/elsewhere", {}, 404, "Not Found"),
     ],
 )
