@@ -81,7 +81,7 @@ class Replica:
             try:
                 answers.append(artifact.call(model, signature, request))
             except (tf.errors.InvalidArgumentError, tf.errors.OutOfRangeError) as error:
-                answers.append(Refused(Why.INVALID, words(error)))
+                answers.append(Refused(Why.INVALID, _told(error, request)))
             except tf.errors.ResourceExhaustedError as error:
                 answers.append(Refused(Why.TOO_LARGE, f"more memory than there is: {words(error)}"))
             except Exception as error:  # a fault of ours must not take the process with it
@@ -151,6 +151,17 @@ def _warm_up(model, path):
                 artifact.call(model, signature, inputs)
             except Exception as error:  # whatever a file that somebody put there may cause
                 raise ValueError(f"a request for {signature!r} in {path}: {words(error)}") from None
+
+
+def _told(error, request):
+    """The words of an error; an empty text that no check refused fails somewhere in a model, in TensorFlow's words."""
+    told = words(error)
+    empty = [
+        name
+        for name, array in request.items()
+        if array.dtype.kind in "OSU" and not all(text.strip() for text in array.ravel())
+    ]
+    return f"{empty[0]}: expected text, received an empty one" if empty and "expected" not in told else told
 
 
 def _fault(error):
