@@ -16,6 +16,8 @@ from tensorflow_serving.apis import (
 from recipes._core.server.front import Logged, check_form, check_names
 from recipes._core.server.refusal import Refused, Why
 
+_POINTER = 8  # bytes that each text of an array takes besides
+
 
 def server(front, most_bytes):
     """A `grpc.aio` server, to which an address is still to be given."""
@@ -27,14 +29,13 @@ def server(front, most_bytes):
     result = grpc.aio.server(options=options, maximum_concurrent_rpcs=front.queue + 64)  # and some that ask for status
     prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server(_Prediction(front, most_bytes), result)
     model_service_pb2_grpc.add_ModelServiceServicer_to_server(_Models(front), result)
-    # Its messages have no stubs in the package.
-    run = grpc.unary_unary_rpc_method_handler(lambda _, context: _refuse(front, "SessionRun", context))
-    session = grpc.method_handlers_generic_handler("tensorflow.serving.SessionService", {"SessionRun": run})
-    result.add_generic_rpc_handlers((session,))
+
+    async def session_run(_, context):  # of which the package has no stub
+        await _refuse(front, "SessionRun", context)
+
+    run = {"SessionRun": grpc.unary_unary_rpc_method_handler(session_run)}
+    result.add_generic_rpc_handlers([grpc.method_handlers_generic_handler("tensorflow.serving.SessionService", run)])
     return result
-
-
-_POINTER = 8  # bytes that each text of an array takes besides
 
 
 class _Prediction(prediction_service_pb2_grpc.PredictionServiceServicer):
@@ -75,21 +76,8 @@ class _Prediction(prediction_service_pb2_grpc.PredictionServiceServicer):
         if not described["outputs"].keys() >= set(request.output_filter):
             raise Refused(Why.INVALID, f"output_filter: expected some of {', '.join(described['outputs'])}")
         check_names(described, request.inputs)
-        return {name: self._array(name, tensor, described["inputs"][name]) for name, tensor in request.inputs.items()}
-
-    def _array(self, name, tensor, spec):
-        shape = [dim.size for dim in tensor.tensor_shape.dim]
-        try:
-            dtype = tf.dtypes.as_dtype(tensor.dtype)
-            if tensor.tensor_shape.unknown_rank or min(shape, default=0) < 0:
-                raise ValueError("its shape is not known")
-            # One value may stand for all of a shape, and a few bytes ask for all the memory there is.
-            check_form(name, spec, dtype.name, shape)
-            if max(dtype.size, _POINTER if dtype == tf.string else 1) * math.prod(shape) > self._most_bytes:
-                raise ValueError("its shape is too large")
-            return tf.make_ndarray(tensor)
-        except (ArithmeticError, TypeError, ValueError, KeyError, IndexError) as error:
-            raise Refused(Why.INVALID, f"{name}: expected a tensor ({str(error)[:100]})") from None
+        specs = described["inputs"]
+        return {name: array(name, tensor, specs[name], self._most_bytes) for name, tensor in request.inputs.items()}
 
     async def Classify(self, request, context):
         await _refuse(self._front, "Classify", context)
@@ -118,6 +106,25 @@ class _Models(model_service_pb2_grpc.ModelServiceServicer):
 
     async def HandleReloadConfigRequest(self, request, context):
         await _refuse(self._front, "HandleReloadConfigRequest", context)
+
+
+def array(name, tensor, spec, most_bytes):
+    """A tensor as an array, once it is known to be what a signature takes: a few bytes may stand for a large one.
+
+    Raises:
+        Refused: it is another one, or none at all, or larger than `most_bytes`.
+    """
+    shape = [dim.size for dim in tensor.tensor_shape.dim]
+    try:
+        dtype = tf.dtypes.as_dtype(tensor.dtype)
+        if tensor.tensor_shape.unknown_rank or min(shape, default=0) < 0:
+            raise ValueError("its shape is not known")
+        check_form(name, spec, dtype.name, shape)
+        if (_POINTER if dtype == tf.string else dtype.size) * math.prod(shape) > most_bytes:
+            raise ValueError("its shape is too large")
+        return tf.make_ndarray(tensor)
+    except (ArithmeticError, TypeError, ValueError, KeyError, IndexError) as error:
+        raise Refused(Why.INVALID, f"{name}: expected a tensor ({str(error)[:100]})") from None
 
 
 def _asked(spec):
