@@ -43,33 +43,33 @@ def run(arguments):
         raise RecipeError(f"Expected two ports, received {arguments.port} for --port and --grpc-port.")
     host = arguments.host.strip("[]")
     with contextlib.ExitStack() as stack:  # before all the work
-        for listener in _listeners(host, arguments.grpc_port, "--grpc-port"):
+        for listener in listeners(host, arguments.grpc_port, "--grpc-port"):
             listener.close()  # gRPC has its own
-        listeners = [stack.enter_context(each) for each in _listeners(host, arguments.port, "--port")]
+        ours = [stack.enter_context(each) for each in listeners(host, arguments.port, "--port")]
         few, most = resource.getrlimit(resource.RLIMIT_NOFILE)
         resource.setrlimit(resource.RLIMIT_NOFILE, (max(few, min(most, _FILES)), most))
         sockets = stack.enter_context(_replicas(folder, arguments.names, arguments.replicas))
-        uvloop.run(_serve(arguments, folder, sockets, host, listeners))
+        uvloop.run(_serve(arguments, folder, sockets, host, ours))
 
 
-def _listeners(host, port, option):
+def listeners(host, port, option):
     """Sockets of one port at each address of a host; `::` is for both protocols."""
-    listeners, failed = [], None
+    made, failed = [], None
     try:
         found = [each[4] for each in socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)]
-        for address in dict.fromkeys(found):
+        for place in dict.fromkeys(found):
             try:
-                listeners.append(_bound(host, (address[0], port, *address[2:])))
-                port = port or listeners[0].getsockname()[1]
+                made.append(_bound(host, (place[0], port, *place[2:])))
+                port = port or made[0].getsockname()[1]
             except OSError as error:
                 if error.errno not in (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT):
                     raise
                 failed = error  # such as ::1 of localhost, where there is no IPv6
-        if not listeners:
+        if not made:
             raise failed
-        return listeners
+        return made
     except (OSError, OverflowError) as error:
-        for listener in listeners:
+        for listener in made:
             listener.close()
         if error is failed or isinstance(error, socket.gaierror):
             raise RecipeError(f"Expected an address of this machine, received --host={host} ({error}).") from None
@@ -89,7 +89,8 @@ def _bound(host, address):
         raise
 
 
-def _address(host, port):
+def address(host, port):
+    """Host and port as one text, an address of IPv6 between brackets."""
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
@@ -123,7 +124,7 @@ def _replicas(folder, names, count):
             ray.shutdown()
 
 
-async def _serve(arguments, folder, sockets, host, listeners):
+async def _serve(arguments, folder, sockets, host, ours):
     stop, loop = asyncio.Event(), asyncio.get_running_loop()
 
     def ask_to_stop():
@@ -153,9 +154,11 @@ async def _serve(arguments, folder, sockets, host, listeners):
         raise RecipeError(f"Expected a model that loads in {folder}, found none.")
     gc.freeze()  # what TensorFlow and Ray brought; to look through it takes a quarter of a second each time
     most_bytes = arguments.max_request_mb * 2**20
-    rpc_address = _address(host, arguments.grpc_port)
-    async with _rpc(between, rpc_address, most_bytes) as rpc_port, _rest(between, listeners, most_bytes) as port:
-        print(f"REST and a page to try the models: http://{_address(host, port)}\ngRPC: {_address(host, rpc_port)}")
+    async with (
+        rpc_server(between, address(host, arguments.grpc_port), most_bytes) as rpc_port,
+        rest_server(between, ours, most_bytes) as port,
+    ):
+        print(f"REST and a page to try the models: http://{address(host, port)}\ngRPC: {address(host, rpc_port)}")
         print("Ctrl-C stops the server when all that was asked is answered.", flush=True)
         while not stop.is_set():
             with contextlib.suppress(TimeoutError):
@@ -189,9 +192,10 @@ async def _follow(served, replicas):
 
 
 @contextlib.asynccontextmanager
-async def _rpc(between, address, most_bytes):
+async def rpc_server(between, place, most_bytes):
+    """Answers over gRPC at a place, as `address` writes it; yields the port."""
     server = rpc.server(between, most_bytes)
-    port = server.add_insecure_port(address)
+    port = server.add_insecure_port(place)
     await server.start()
     try:
         yield port
@@ -206,13 +210,16 @@ class _Uvicorn(uvicorn.Server):
 
 
 @contextlib.asynccontextmanager
-async def _rest(between, listeners, most_bytes):
+async def rest_server(between, ours, most_bytes):
+    """Answers over REST at sockets of one port, and shows the page; yields the port."""
     server = _Uvicorn(connection.config(rest.app(between, most_bytes)))
-    task = asyncio.create_task(server.serve(listeners))
+    task = asyncio.create_task(server.serve(ours))
     while not server.started and not task.done():
         await asyncio.sleep(0.01)
+    if task.done():
+        task.result()  # raises why
     try:
-        yield listeners[0].getsockname()[1]
+        yield ours[0].getsockname()[1]
     finally:
         server.should_exit = True
         await task
