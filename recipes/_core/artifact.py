@@ -4,6 +4,7 @@ import functools
 import json
 import os
 import pathlib
+import tempfile
 
 import tensorflow as tf
 from google.protobuf import message
@@ -13,6 +14,7 @@ from tensorflow_serving.config import model_server_config_pb2
 
 from recipes._core.errors import RecipeError
 from recipes._core.server import joining
+from recipes._core.signatures import words
 
 WARM_UP = "assets.extra/tf_serving_warmup_requests"
 _REFUSED = {  # beginnings of the names of operations that a server without our process or our device cannot run
@@ -75,6 +77,22 @@ def requests(path):
         raise ValueError(f"Expected requests in {path}, received a damaged file ({str(error)[:200]}).") from None
 
 
+def load(path):
+    """The SavedModel in a folder, whatever its name: TensorFlow takes one for a pattern.
+
+    Raises:
+        ValueError: there is none, or it is damaged.
+    """
+    with tempfile.TemporaryDirectory() as scratch:
+        link = pathlib.Path(scratch, "model")
+        link.symlink_to(pathlib.Path(path).resolve())
+        try:
+            return tf.saved_model.load(str(link))
+        except Exception as error:  # whatever somebody put there may cause
+            message = words(error).replace(str(link), str(path))
+            raise ValueError(f"Expected a whole SavedModel in {path} ({message}).") from None
+
+
 def call(model, signature, inputs):
     """The answer of a loaded SavedModel, a dict of output name to array."""
     answer = model.signatures[signature](**{name: tf.constant(array) for name, array in inputs.items()})
@@ -128,7 +146,7 @@ def _joinable(path, described):
     samples = dict(requests(path / WARM_UP)) if (path / WARM_UP).exists() else {}
     if "serving_default" in samples and "xla" in described:  # which the warm-up file leaves out
         samples["xla"] = samples["serving_default"]
-    model = tf.saved_model.load(str(path))
+    model = load(path)
     with tf.device("CPU:0"):  # a GPU may multiply with fewer bits for other sizes
         return {
             name

@@ -99,7 +99,7 @@ class Replica:
                 held = self._loaded[name].get(number)
             if held and held.stamp == stamp:
                 return held.model
-            model = tf.saved_model.load(str(path))
+            model = artifact.load(path)
             _warm_up(model, path / artifact.WARM_UP)
             self._hold(name, number, _Held(model, stamp, stamp, time.monotonic()))
             return model

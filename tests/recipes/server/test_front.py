@@ -305,6 +305,14 @@ def test_zeros_before_a_version_are_none(tmp_path):
     assert artifact.versions(tmp_path / "a")[123] == tmp_path / "a/123"
 
 
+def test_a_folder_may_have_any_name(tmp_path):
+    folder = tmp_path / "a[b]*? {c}#%20"
+    path = write(folder, "a[1]", 1, 2.0)
+    assert models.Version.read(path).signatures["steps"]["joinable"]
+    (answer,) = replica.Replica(folder).answer("a[1]", 1, "serving_default", [request(2)])
+    np.testing.assert_allclose(answer["sum"], 2 * request(2)["inputs"].sum(axis=1), rtol=1e-5)
+
+
 def test_an_empty_newest_folder_is_passed_over(tmp_path):
     write(tmp_path, "a", 1, 2.0)
     (tmp_path / "a/2").mkdir()
@@ -355,8 +363,8 @@ def test_variables_replaced_in_place_are_loaded(tmp_path, kept, monkeypatch):
 def test_what_replaces_a_version_and_does_not_load_leaves_the_old_one(tmp_path, monkeypatch):
     monkeypatch.setattr(replica, "_LOOK", 0)
     path, loads = write(tmp_path, "a", 1, 2.0), []
-    one, load = replica.Replica(tmp_path), tf.saved_model.load
-    monkeypatch.setattr(tf.saved_model, "load", lambda path: loads.append(path) or load(path))
+    one, load = replica.Replica(tmp_path), artifact.load
+    monkeypatch.setattr(artifact, "load", lambda path: loads.append(path) or load(path))
     (path / "saved_model.pb").write_bytes(b"no model")
     for _ in range(5):
         (answer,) = one.answer("a", 1, "serving_default", [request(2)])
