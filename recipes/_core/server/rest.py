@@ -55,9 +55,10 @@ def app(front, most_bytes):
 
     async def finished(request, response):
         """The response, once the body is read: to who sends all of it first, an early answer is a broken connection."""
-        if "expect" in request.headers and not hasattr(request.state, "is_read"):  # the client waits before it sends
+        is_read = getattr(request.state, "is_read", None)
+        if is_read is None and "expect" in request.headers:  # the client waits before it sends
             response.headers["connection"] = "close"
-        elif not getattr(request.state, "is_read", False):
+        elif not is_read:
             with contextlib.suppress(TimeoutError, ClientDisconnect, RuntimeError):  # the last: it was read by now
                 async with asyncio.timeout(front.seconds):
                     async for _ in request.stream():
@@ -70,6 +71,7 @@ def app(front, most_bytes):
                 async with asyncio.timeout(front.seconds):
                     body = await _body(request, most_bytes)
             except TimeoutError:
+                request.state.is_read = True  # as far as it will come
                 raise Refused(Why.INVALID, f"expected the whole body within {front.seconds:g} seconds") from None
             body = _parse(body)
             by_row = "instances" in body
@@ -187,18 +189,13 @@ async def _body(request, most):
     length = request.headers.get("content-length", "")
     if length.isdecimal() and int(length) > most:
         raise too_large
-    body, chunks, request.state.is_read = bytearray(), _unzipped if encoding.endswith("gzip") else _as_it_is, False
-    async for chunk in chunks(request.stream(), most + 1):
+    body, chunks, request.state.is_read = bytearray(), request.stream(), False
+    async for chunk in _unzipped(chunks, most + 1) if encoding.endswith("gzip") else chunks:
         body += chunk
         if len(body) > most:
             raise too_large
     request.state.is_read = True
     return bytes(body)
-
-
-async def _as_it_is(chunks, most):
-    async for chunk in chunks:
-        yield chunk
 
 
 async def _unzipped(chunks, most):
