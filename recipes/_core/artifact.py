@@ -100,7 +100,7 @@ def call(model, signature, inputs):
 
 
 def signatures(path, parameters):
-    """What a server is asked and answers: for each signature `inputs` and `outputs`, name to dtype and shape.
+    """Describes each signature: `inputs` and `outputs`, name to dtype and shape, and `joinable`.
 
     `joinable` says that rows of different requests may be asked together: the requests of the warm-up file were
     answered the same alone and together. A server joins no others.

@@ -79,8 +79,8 @@ def stamp(path):
     """A number that changes when a file that a server reads is written, replaced, added or removed; 0 if none is."""
     path, found = pathlib.Path(path), []
     for place in (path, *(path / name for name in ("variables", "assets", "assets.extra"))):
-        with contextlib.suppress(OSError):  # there is none, or it is deleted in this moment
-            for file in os.scandir(place):
+        with contextlib.suppress(OSError), os.scandir(place) as files:  # there is none, or it is deleted in this moment
+            for file in files:
                 if place != path or file.name in ("saved_model.pb", "card.json"):
                     facts = file.stat()
                     found.append((file.path, facts.st_size, facts.st_mtime_ns, facts.st_ino))

@@ -27,6 +27,14 @@ from recipes._core.server.refusal import Refused, Why
 _HEADERS = {Why.ENCODED: {"Accept-Encoding": "gzip"}}
 _INF = re.compile(r'("(?:[^"\\]|\\.)*")|\bInf\b')  # outside of texts: another way to write Infinity
 _TYPES = {"i": {int}, "u": {int}, "f": {int, float}, "b": {bool}, "O": {str, dict}}  # of Python, by kind of NumPy
+_DTYPES = {
+    "string",
+    "bool",
+    "float16",
+    "float32",
+    "float64",
+    *(f"{kind}{8 * n}" for kind in ("int", "uint") for n in (1, 2, 4, 8)),
+}
 _WORDS = {"i": "whole numbers", "u": "whole numbers", "f": "numbers", "b": "true or false", "O": "texts"}
 
 
@@ -258,10 +266,9 @@ def columns(inputs, signature):
 
 
 def _only(specs):
-    name, *others = specs
-    if others:
-        raise Refused(Why.INVALID, f"expected objects with the inputs {', '.join(specs)}")
-    return name
+    if len(specs) != 1:
+        raise Refused(Why.INVALID, f"expected objects with the inputs {', '.join(specs) or 'none'}")
+    return next(iter(specs))
 
 
 def array(value, dtype, name):
@@ -270,6 +277,8 @@ def array(value, dtype, name):
     Raises:
         Refused: rows differ in length, or a value is not of that type.
     """
+    if dtype not in _DTYPES:
+        raise Refused(Why.INVALID, f"{name}: JSON has no {dtype}, gRPC has")
     dtype = np.dtype(object if dtype == "string" else dtype)
     shape, flat = [], [value]
     while flat and set(map(type, flat)) == {list}:
@@ -323,6 +332,8 @@ def outputs(answer):
 
 def _plain(name, array):
     """Nested lists; texts that are no UTF-8, or whose name says that they are none, as {"b64": ...}."""
+    if array.dtype.kind in "cV":  # complex numbers, and halves that NumPy has not
+        raise Refused(Why.INVALID, f"{name}: JSON has no {array.dtype}, gRPC has")
     if array.dtype.kind != "O":
         return array.tolist()
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import gzip
 import json
 import math
 import shutil
@@ -255,3 +256,34 @@ def test_arrays_go_there_and_back():
         array = rest.array(inputs[name].tolist(), dtype, name)
         assert array.dtype == inputs[name].dtype
         np.testing.assert_array_equal(array, inputs[name])
+
+
+def test_what_json_has_not_is_told():
+    for dtype in ("complex64", "bfloat16", "resource", "qint8"):
+        with pytest.raises(Refused, match=f"x: JSON has no {dtype}, gRPC has"):
+            rest.array([1], dtype, "x")
+    for dtype in (tf.complex64, tf.bfloat16):
+        with pytest.raises(Refused, match=f"x: JSON has no {dtype.name}, gRPC has"):
+            rest.outputs({"x": tf.ones(2, dtype).numpy()})
+    assert rest.outputs({"x": np.ones(2, np.float16)}) == {"outputs": [1, 1]}
+    for dtype in (np.int8, np.uint64, np.float16, np.bool_):
+        assert rest.array([1 if dtype != np.bool_ else True], np.dtype(dtype).name, "x").dtype == dtype
+
+
+def test_a_signature_without_inputs():
+    signature = {"inputs": {}}
+    assert rest.columns({}, signature) == rest.rows([{}], signature) == {}
+    for values, read in (([1], rest.rows), (3, rest.columns)):
+        with pytest.raises(Refused, match="expected objects with the inputs none"):
+            read(values, signature)
+
+
+def test_unzipped_pieces_are_bounded():
+    async def chunks():
+        yield gzip.compress(bytes(2**24))
+
+    async def pieces():
+        return [len(piece) async for piece in rest._unzipped(chunks(), 1000)]
+
+    sizes = in_loop(pieces())
+    assert (max(sizes), sum(sizes)) == (1000, 2**24)
