@@ -184,7 +184,7 @@ async def _follow(served, replicas):
                 print(f"{name}: version {number} answers", flush=True)
         except link.Lost:
             return  # the next time: whoever takes its place loads it
-        except (OSError, ValueError) as error:
+        except Exception as error:  # whatever a file that somebody put there may cause
             wrong = f"{type(error).__name__}: {error}"
         if wrong:
             served.refuse(name, number, wrong)

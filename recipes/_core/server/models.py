@@ -163,7 +163,7 @@ class Models:
             raise Refused(Why.NOT_FOUND, f"version of {name}: expected one of {numbers}, received {number}")
         try:
             return self._read(name, number, self._there[name][number])
-        except (OSError, ValueError) as error:
+        except Exception as error:  # whatever a file that somebody put there may cause
             what = type(error).__name__
             raise Refused(Why.NOT_FOUND, f"version {number} of {name} cannot be read ({what})") from error
 

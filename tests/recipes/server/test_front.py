@@ -10,6 +10,7 @@ import shutil
 import numpy as np
 import pytest
 import tensorflow as tf
+from tensorflow.core.protobuf import saved_model_pb2
 
 from recipes._core import artifact
 from recipes._core.server import joining, models, replica
@@ -303,6 +304,20 @@ def test_zeros_before_a_version_are_none(tmp_path):
     np.testing.assert_allclose(answer["sum"], 2 * request(2)["inputs"].sum(axis=1), rtol=1e-5)
     (tmp_path / "a/123").mkdir()  # which TensorFlow Serving takes, too
     assert artifact.versions(tmp_path / "a")[123] == tmp_path / "a/123"
+
+
+def test_a_version_with_a_dtype_that_is_not_known_cannot_be_read(tmp_path):
+    for number in (1, 2):
+        path = write(tmp_path, "a", number, 2.0)
+    served = models.Models(tmp_path)
+    served.switch(*served.changes()[0])
+    saved = saved_model_pb2.SavedModel.FromString((path.with_name("1") / "saved_model.pb").read_bytes())
+    saved.meta_graphs[0].signature_def["steps"].outputs["steps"].dtype = 99
+    (path.with_name("1") / "saved_model.pb").write_bytes(saved.SerializeToString())
+    served.changes()
+    with pytest.raises(Refused, match=r"version 1 of a cannot be read \(TypeError\)"):
+        served.find("a", 1)
+    assert served.find("a").number == 2
 
 
 def test_a_folder_may_have_any_name(tmp_path):
