@@ -146,8 +146,8 @@ def _joinable(path, described):
     samples = dict(requests(path / WARM_UP)) if (path / WARM_UP).exists() else {}
     if "serving_default" in samples and "xla" in described:  # which the warm-up file leaves out
         samples["xla"] = samples["serving_default"]
-    model = load(path)
     with tf.device("CPU:0"):  # a GPU may multiply with fewer bits for other sizes
+        model = load(path)
         return {
             name
             for name, request in samples.items()

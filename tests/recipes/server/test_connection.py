@@ -1,6 +1,5 @@
 """Clients of HTTP/1.1 as they are: offers of HTTP/2, zipped and large bodies, idle connections, several at a time."""
 
-import asyncio
 import contextlib
 import gzip
 import http.client
@@ -26,13 +25,18 @@ HEAD = f"POST {PATH} HTTP/1.1\r\nHost: x\r\n"
 LENGTH = f"Content-Length: {len(BODY)}\r\n"
 
 
+def served(folder, seconds):
+    """The application of a server of `small`, whose requests may take so many seconds."""
+    found, counting = models.Models(folder), Counting(folder)
+    for change in found.changes():
+        found.switch(*change)
+    return rest.app(front.Front(found, counting, seconds=seconds), MOST)
+
+
 @pytest.fixture(scope="module")
 def port(folder):
     """Where `small` is served over a socket."""
-    served, counting = models.Models(folder), Counting(folder)
-    for change in served.changes():
-        served.switch(*change)
-    with listening(rest.app(front.Front(served, counting, seconds=2), MOST)) as port:
+    with listening(served(folder, 60)) as port:
         yield port
 
 
@@ -258,13 +262,13 @@ def test_who_asks_first_is_told_before_the_body(raw):
     assert raw.is_closed()
 
 
-def test_a_body_that_stops_is_not_waited_for_for_ever(port):
-    with Raw(port) as raw:
+def test_a_body_that_stops_is_not_waited_for_for_ever(folder):
+    with listening(served(folder, 1)) as port, Raw(port) as raw:
         for path, status in (("/nowhere", 404), (PATH, 400)):
             raw.send(f"POST {path} HTTP/1.1\r\nHost: x\r\nContent-Length: {len(BODY)}\r\n\r\n{{")
             began = time.monotonic()
             assert raw.answer()[0] == status
-            assert 1 < time.monotonic() - began < 4
+            assert time.monotonic() - began > 0.9
             raw.send(BODY[1:])
 
 
@@ -282,28 +286,20 @@ def test_idle_connections_outlive_those_of_proxies():
     assert connection.IDLE_SECONDS > 65
 
 
-@pytest.fixture
-def short(monkeypatch):
-    """The port of an application that answers at once, whose idle connections are kept for a second."""
-
-    async def app(scope, receive, send):
-        if scope["type"] == "http":
-            await asyncio.sleep(0.01)
-            await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"0")]})
-            await send({"type": "http.response.body"})
-
-    monkeypatch.setattr(connection, "IDLE_SECONDS", 1)
-    monkeypatch.setattr(connection, "MOST_OPEN", 5)
-    with listening(app) as port:
-        yield port
+async def at_once(scope, receive, send):
+    """An application that answers at once."""
+    if scope["type"] == "http":
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"0")]})
+        await send({"type": "http.response.body"})
 
 
 GET = "GET / HTTP/1.1\r\nHost: x\r\n\r\n"
 
 
 @pytest.mark.parametrize("sent", ["", "GET / HT", "GET /", GET, GET + "GET"])
-def test_an_idle_connection_is_closed_in_time(short, sent):
-    with Raw(short) as raw:
+def test_an_idle_connection_is_closed_in_time(monkeypatch, sent):
+    monkeypatch.setattr(connection, "IDLE_SECONDS", 1)
+    with listening(at_once) as port, Raw(port) as raw:
         raw.send(sent)
         if GET in sent:
             assert raw.answer()[0] == 200
@@ -313,16 +309,17 @@ def test_an_idle_connection_is_closed_in_time(short, sent):
                 raw.send("x" if sent == "GET /" else "")
                 time.sleep(0.05)
         assert raw.is_closed()
-        assert time.monotonic() - began < 5
+        assert time.monotonic() - began < 20
 
 
-def test_of_too_many_connections_the_longest_idle_is_closed(short):
-    with contextlib.ExitStack() as stack:
-        several = [stack.enter_context(Raw(short)) for _ in range(5)]
+def test_of_too_many_connections_the_longest_idle_is_closed(monkeypatch):
+    monkeypatch.setattr(connection, "MOST_OPEN", 5)
+    with listening(at_once) as port, contextlib.ExitStack() as stack:
+        several = [stack.enter_context(Raw(port)) for _ in range(5)]
         for raw in [*several, several[0]]:
             raw.send(GET)
             assert raw.answer()[0] == 200
-        new = stack.enter_context(Raw(short))
+        new = stack.enter_context(Raw(port))
         assert several[1].is_closed()
         for raw in (new, several[0], *several[2:]):
             raw.send(GET)
