@@ -107,6 +107,7 @@ def sentences(builder, split):
 
 def hashed(words):
     """A number for each word, in lower case: 62 bits, so that two words of a vocabulary have not the same one."""
+    words = tf.strings.regex_replace(words, r"\x00", "\N{REPLACEMENT CHARACTER}")  # `lower` stops there
     return tf.strings.to_hash_bucket_fast(tf.strings.lower(words, "utf-8"), 2**62)
 
 
@@ -181,7 +182,7 @@ def serving(model, splits):
         with tf.control_dependencies([some]):
             words = words.to_tensor()
             inputs = encode(tf.identity(sentence), known)
-        words, inputs["lengths"] = signatures.checked_lengths(words, inputs["lengths"], names=("sentence", "lengths"))
+        words, inputs["lengths"] = signatures.checked_lengths(words, inputs["lengths"], names=("sentence", None))
         logits = model(inputs, training=False)
         is_there = tf.sequence_mask(inputs["lengths"])
         tag = tf.where(is_there, tf.gather(tf.constant(splits.labels), tf.argmax(logits, axis=-1)), "")

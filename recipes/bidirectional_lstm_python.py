@@ -149,7 +149,7 @@ def serving(model, splits):
         characters = tf.strings.unicode_split(text, "UTF-8")
         lengths = tf.cast(characters.row_lengths(), tf.int32)
         tokens = to_tokens(tf.strings.unicode_decode(text, "UTF-8").to_tensor())
-        tokens, lengths = signatures.checked_lengths(tokens, lengths, LONGEST, names=("text", "lengths"))
+        tokens, lengths = signatures.checked_lengths(tokens, lengths, LONGEST, names=("text", None))
         batch, time = tf.shape(tokens)[0], tf.shape(tokens)[1]
         size = tf.minimum(PIECE + 2 * CONTEXT, time)
         starts = tf.maximum(tf.range(0, time, PIECE) - CONTEXT, 0)

@@ -23,7 +23,7 @@ import tensorflow as tf
 
 import archs
 from archs._core import checks
-from recipes._core import card, data, export, pictures, plots, training, translation
+from recipes._core import card, data, export, pictures, plots, signatures, training, translation
 from recipes._core.errors import RecipeError
 
 DATASETS = {"cmudict": ("train", "validation", "test")}
@@ -101,8 +101,9 @@ def pairs(words):
 
 def encode(word):
     """The letters' numbers (batch, time) and lengths of a batch of words, in small or capital letters."""
-    letters = tf.strings.unicode_split(tf.strings.lower(tf.strings.strip(word), "utf-8"), "UTF-8")
-    return translation.encode(letters, LETTERS, LONGEST)
+    letters = tf.strings.unicode_split(tf.strings.strip(signatures.checked_texts(word, "word")), "UTF-8")
+    small = tf.strings.lower(letters.flat_values, "utf-8")  # each alone: in a text it stops at the character 0
+    return translation.encode(letters.with_flat_values(small), LETTERS, LONGEST)
 
 
 def build_model(cfg, steps):

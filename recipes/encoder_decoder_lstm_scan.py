@@ -36,7 +36,7 @@ import tensorflow as tf
 
 import archs
 from archs._core import checks
-from recipes._core import card, data, export, pictures, plots, training, translation
+from recipes._core import card, data, export, pictures, plots, signatures, training, translation
 from recipes._core.errors import RecipeError
 
 DATASETS = {
@@ -140,7 +140,7 @@ def pairs(split):
 
 def encode(command):
     """The words' numbers (batch, time) and lengths of a batch of commands."""
-    return translation.encode(tf.strings.split(command), WORDS, LONGEST)
+    return translation.encode(tf.strings.split(signatures.checked_texts(command, "command")), WORDS, LONGEST)
 
 
 def build_model(cfg, steps):

@@ -187,7 +187,7 @@ def serving(model, splits):
         tokens = split_words(text, dataset)
         lengths = tf.cast(tokens.row_lengths(), tf.int32)
         tokens = tokens.with_flat_values(numbers(tokens.flat_values, hashes)).to_tensor()
-        tokens, lengths = signatures.checked_lengths(tokens, lengths, LONGEST, names=("text", "lengths"))
+        tokens, lengths = signatures.checked_lengths(tokens, lengths, LONGEST, names=("text", None))
         # A text begins behind the end of a line; behind its last word comes what is asked for.
         inputs = tf.pad(tokens, [[0, 0], [1, 0]], constant_values=end)
         costs, logits, _ = language.read(model, inputs, lengths + 1, targets=tf.pad(tokens, [[0, 0], [0, 1]]))

@@ -1,8 +1,10 @@
 """What an exported SavedModel may hold, and what lies beside it: its signatures, warm-up requests, a page to read."""
 
+import functools
 import json
 import os
 import pathlib
+import tempfile
 
 import tensorflow as tf
 from google.protobuf import message
@@ -11,6 +13,8 @@ from tensorflow_serving.apis import model_pb2, predict_pb2, prediction_log_pb2
 from tensorflow_serving.config import model_server_config_pb2
 
 from recipes._core.errors import RecipeError
+from recipes._core.server import joining
+from recipes._core.signatures import words
 
 WARM_UP = "assets.extra/tf_serving_warmup_requests"
 _REFUSED = {  # beginnings of the names of operations that a server without our process or our device cannot run
@@ -55,8 +59,51 @@ def write_requests(path, recipe, sample):
             writer.write(prediction_log_pb2.PredictionLog(predict_log=log).SerializeToString())
 
 
+def requests(path):
+    """Yields signature name and inputs, a dict of name to array, of each request to predict in a warm-up file.
+
+    Raises:
+        ValueError: the file is damaged.
+    """
+    try:
+        for record in tf.data.TFRecordDataset(str(path)).as_numpy_iterator():
+            log = prediction_log_pb2.PredictionLog.FromString(record)
+            if log.WhichOneof("log_type") != "predict_log":
+                continue
+            request = log.predict_log.request
+            inputs = {key: tf.make_ndarray(tensor) for key, tensor in request.inputs.items()}
+            yield request.model_spec.signature_name or "serving_default", inputs
+    except (tf.errors.OpError, message.DecodeError, TypeError, ValueError) as error:
+        raise ValueError(f"Expected requests in {path}, received a damaged file ({str(error)[:200]}).") from None
+
+
+def load(path):
+    """The SavedModel in a folder, whatever its name: TensorFlow takes one for a pattern.
+
+    Raises:
+        ValueError: there is none, or it is damaged.
+    """
+    with tempfile.TemporaryDirectory() as scratch:
+        link = pathlib.Path(scratch, "model")
+        link.symlink_to(pathlib.Path(path).resolve())
+        try:
+            return tf.saved_model.load(str(link))
+        except Exception as error:  # whatever somebody put there may cause
+            message = words(error).replace(str(link), str(path))
+            raise ValueError(f"Expected a whole SavedModel in {path} ({message}).") from None
+
+
+def call(model, signature, inputs):
+    """The answer of a loaded SavedModel, a dict of output name to array."""
+    answer = model.signatures[signature](**{name: tf.constant(array) for name, array in inputs.items()})
+    return {name: value.numpy() for name, value in answer.items()}
+
+
 def signatures(path, parameters):
-    """What a server is asked and answers: for each signature `inputs` and `outputs`, name to dtype and shape.
+    """Describes each signature: `inputs` and `outputs`, name to dtype and shape, and `joinable`.
+
+    `joinable` says that rows of different requests may be asked together: the requests of the warm-up file were
+    answered the same alone and together. A server joins no others.
 
     Args:
         path: of the SavedModel.
@@ -90,7 +137,35 @@ def signatures(path, parameters):
     size = sum(file.stat().st_size for file in (path / "variables").iterdir())
     if size > 1.1 * 4 * parameters + 1e6:
         raise RecipeError(f"Expected each of {parameters:,} parameters once, received {size:,} bytes of weights.")
-    return described
+    joinable = _joinable(path, described)
+    return {name: sides | {"joinable": name in joinable} for name, sides in described.items()}
+
+
+def _joinable(path, described):
+    """The names of the signatures whose rows are answered the same alone and together."""
+    samples = dict(requests(path / WARM_UP)) if (path / WARM_UP).exists() else {}
+    if "serving_default" in samples and "xla" in described:  # which the warm-up file leaves out
+        samples["xla"] = samples["serving_default"]
+    with tf.device("CPU:0"):  # a GPU may multiply with fewer bits for other sizes
+        model = load(path)
+        return {
+            name
+            for name, request in samples.items()
+            if joining.is_joinable(described[name], request, functools.partial(call, model, name))
+        }
+
+
+def versions(folder):
+    """Version number -> path of each version in a model's folder, ascending, as TensorFlow Serving reads their names.
+
+    Leading zeros are none; of two folders of one number the last in order counts.
+    """
+    paths = [path for path in sorted(pathlib.Path(folder).glob("[0-9]*/")) if _is_version(path.name)]
+    return dict(sorted((int(path.name), path) for path in paths))
+
+
+def _is_version(name):
+    return name.isascii() and name.isdigit() and int(name) < 2**63
 
 
 def meta_graph(path):
@@ -104,11 +179,14 @@ def meta_graph(path):
             0
         ]
     except (message.DecodeError, IndexError):
-        raise ValueError(f"Expected a SavedModel, received {path}.") from None
+        raise ValueError(f"Expected a SavedModel in {path}, received a damaged saved_model.pb.") from None
 
 
 def describe(meta):
-    """For each signature of a `meta_graph` its `inputs` and `outputs`: name to dtype and shape, None being any size."""
+    """For each signature of a `meta_graph` its `inputs` and `outputs`: name to dtype and shape.
+
+    None for a size is any size, None for a shape any shape.
+    """
     return {
         name: {side: _specs(getattr(signature, side)) for side in ("inputs", "outputs")}
         for name, signature in sorted(meta.signature_def.items())
@@ -117,11 +195,13 @@ def describe(meta):
 
 
 def _specs(infos):
-    """Name to dtype and shape, where None is any size."""
+    """Name to dtype and shape."""
     return {
         name: {
             "dtype": tf.dtypes.as_dtype(info.dtype).name,
-            "shape": [None if dim.size < 0 else dim.size for dim in info.tensor_shape.dim],
+            "shape": None
+            if info.tensor_shape.unknown_rank
+            else [None if dim.size < 0 else dim.size for dim in info.tensor_shape.dim],
         }
         for name, info in sorted(infos.items())
     }
@@ -129,6 +209,8 @@ def _specs(infos):
 
 def shape(sizes):
     """The sizes of axes, None being any, as text."""
+    if sizes is None:
+        return "any shape"
     return f"({', '.join('any' if size is None else str(size) for size in sizes)}{',' * (len(sizes) == 1)})"
 
 
@@ -180,7 +262,7 @@ def write_models_config(folder):
     folder = pathlib.Path(folder)
     lines = []
     for path in sorted(folder.iterdir()):
-        if any(version.name.isdecimal() for version in path.glob("*/")):
+        if versions(path):
             config = model_server_config_pb2.ModelConfig(
                 name=path.name, base_path=f"/models/{path.name}", model_platform="tensorflow"
             )

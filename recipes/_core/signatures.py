@@ -31,17 +31,27 @@ def checked_rows(inputs):
     return checked(inputs, expect(rows > 0, f"{first}: expected at least one row, received an empty batch"), *counts)
 
 
+def checked_texts(texts, name):
+    """Texts (batch,), once there is one, and each has more than white space."""
+    checks = [
+        expect(tf.size(texts) > 0, f"{name}: expected at least one row, received an empty batch"),
+        expect(tf.strings.length(tf.strings.strip(texts)) > 0, f"{name}: expected text, received an empty one"),
+    ]
+    return checked({name: texts}, *checks)[name]
+
+
 def checked_lengths(sequences, lengths, limit=LIMIT, names=("inputs", "lengths")):
     """Sequences (batch, time, ...) and their lengths (batch,), from 1 to the number of time steps, at most `limit`.
 
-    `names` are what the caller calls the two.
+    `names` are what the caller calls the two; the second is None where the lengths were counted in a text of his.
     """
-    first, second = names
+    first, second = names[0], names[1] or "lengths"
+    counted = f"{first}: expected 1 or more characters or words in each, received an empty one"
     inputs = checked_rows({first: sequences, second: lengths})
     time = tf.shape(sequences)[1]
     return checked(
         inputs,
-        expect(inputs[second] > 0, f"{second}: expected 1 or more"),
+        expect(inputs[second] > 0, f"{second}: expected 1 or more" if names[1] else counted),
         expect(inputs[second] <= time, f"{second}: expected no more than there are time steps"),
         expect(time <= limit, f"{first}: expected at most {limit} time steps"),
     ).values()

@@ -152,6 +152,7 @@ def test_the_card_tells_names_dtypes_and_shapes_and_can_be_read(folder):
     assert card["signatures"]["twice"] == {
         "inputs": {"x": {"dtype": "float32", "shape": [None, 2]}},
         "outputs": {"y": {"dtype": "float32", "shape": [None, 2]}, "text": {"dtype": "string", "shape": [None]}},
+        "joinable": True,
     }
     page = (path / "card.md").read_text()
     for line in (

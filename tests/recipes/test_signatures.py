@@ -6,6 +6,7 @@ import pytest
 import tensorflow as tf
 
 import archs
+from recipes import bidirectional_lstm_ewt, encoder_decoder_lstm_cmudict
 from recipes._core import export, signatures
 
 RNG = np.random.default_rng(0)
@@ -65,6 +66,38 @@ def test_rows_of_both_sequences_are_compared():
         answer(fewer)
     with pytest.raises(tf.errors.InvalidArgumentError, match="decoder_lengths: expected no more than there are time"):
         answer(given | {"decoder_lengths": np.array([3, 4], np.int32)})
+
+
+def test_an_empty_text_is_told_by_the_name_that_the_caller_gave():
+    tokens, lengths = tf.zeros((2, 3), tf.int32), tf.constant([3, 0])
+    with pytest.raises(tf.errors.InvalidArgumentError, match=r"text: expected 1 or more .* received an empty one"):
+        signatures.checked_lengths(tokens, lengths, names=("text", None))
+    texts = tf.constant(["a", " b\0"])
+    assert signatures.checked_texts(texts, "word").numpy().tolist() == [b"a", b" b\0"]
+    for wrong, message in ((["a", ""], "text, received an empty one"), ([" \n"], "an empty one"), ([], "empty batch")):
+        with pytest.raises(tf.errors.InvalidArgumentError, match=f"word: expected .*{message}"):
+            signatures.checked_texts(tf.constant(wrong, tf.string), "word")
+
+
+# --- texts with the character 0, at which `tf.strings.lower` stops
+
+
+def test_a_word_with_the_character_0_is_not_its_beginning():
+    for word in (b"he\0", b"he\0 3 not a word !!", b"\0he", b"\0"):
+        with pytest.raises(tf.errors.InvalidArgumentError, match=r"expected a b c.*received"):
+            encoder_decoder_lstm_cmudict.encode(tf.constant([word]))
+    letters, lengths = encoder_decoder_lstm_cmudict.encode(tf.constant([b" O'Neill "]))
+    letter = {name: 1 + i for i, name in enumerate(encoder_decoder_lstm_cmudict.LETTERS)}
+    np.testing.assert_array_equal(letters[0], [letter[name] for name in "o'neill"])
+    assert lengths.numpy().tolist() == [7]
+
+
+def test_words_that_begin_alike_up_to_the_character_0_are_different():
+    words = tf.constant([b"He", b"he", b"he\0", b"HE\0X", b"he\0x", b"\0"])
+    hashes = bidirectional_lstm_ewt.hashed(words).numpy()
+    assert hashes[0] == hashes[1]
+    assert hashes[3] == hashes[4]
+    assert len(set(hashes)) == 4
 
 
 @pytest.mark.parametrize("wrong", [np.nan, np.inf, -np.inf])

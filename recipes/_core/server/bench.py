@@ -154,7 +154,9 @@ def _ours(options, folder):
     command = [sys.executable, "-m", "recipes", "serve", options.serve, "--saved-models", options.saved_models]
     with _started([*command, "--port=0", "--grpc-port=0"], folder / "ours", ready, env=_environment()) as match:
         version, rest, grpc = match.groups()
-        yield options.saved_models.resolve() / options.serve / version, {"REST": int(rest), "gRPC": int(grpc)}
+        paths = (options.saved_models.resolve() / options.serve).glob(f"*{version}/")
+        path = next(path for path in paths if path.name.lstrip("0") == version)
+        yield path, {"REST": int(rest), "gRPC": int(grpc)}
 
 
 @contextlib.contextmanager

@@ -2,9 +2,11 @@
 
 import asyncio
 import contextlib
+import errno
 import gc
 import logging
 import os
+import resource
 import secrets
 import signal
 import socket
@@ -22,10 +24,11 @@ import uvloop
 from ray import serve
 
 from recipes._core.errors import RecipeError
-from recipes._core.server import front, link, models, replica, rest, rpc
+from recipes._core.server import connection, front, link, models, replica, rest, rpc
 from recipes._core.server.refusal import Refused, Why
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
+_FILES = 2**16  # that may be open, where the system allows it: connections are files
 
 
 def run(arguments):
@@ -38,20 +41,57 @@ def run(arguments):
         raise RecipeError(f"Expected {wanted} in {folder}. To train and export one: python -m recipes train RECIPE")
     if arguments.port and arguments.port == arguments.grpc_port:
         raise RecipeError(f"Expected two ports, received {arguments.port} for --port and --grpc-port.")
-    for port, option in ((arguments.port, "--port"), (arguments.grpc_port, "--grpc-port")):
-        _expect_free(arguments.host, port, option)  # before all the work
-    with _replicas(folder, arguments.names, arguments.replicas) as sockets:
-        uvloop.run(_serve(arguments, folder, sockets))
+    host = arguments.host.strip("[]")
+    with contextlib.ExitStack() as stack:  # before all the work
+        for listener in listeners(host, arguments.grpc_port, "--grpc-port"):
+            listener.close()  # gRPC has its own
+        ours = [stack.enter_context(each) for each in listeners(host, arguments.port, "--port")]
+        few, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (max(few, min(most, _FILES)), most))
+        sockets = stack.enter_context(_replicas(folder, arguments.names, arguments.replicas))
+        uvloop.run(_serve(arguments, folder, sockets, host, ours))
 
 
-def _expect_free(host, port, option):
+def listeners(host, port, option):
+    """Sockets of one port at each address of a host; `::` is for both protocols."""
+    made, failed = [], None
     try:
-        family, kind, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        with socket.socket(family, kind) as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            probe.bind(address)
+        found = [each[4] for each in socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)]
+        for place in dict.fromkeys(found):
+            try:
+                made.append(_bound(host, (place[0], port, *place[2:])))
+                port = port or made[0].getsockname()[1]
+            except OSError as error:
+                if error.errno not in (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT):
+                    raise
+                failed = error  # such as ::1 of localhost, where there is no IPv6
+        if not made:
+            raise failed
+        return made
     except (OSError, OverflowError) as error:
+        for listener in made:
+            listener.close()
+        if error is failed or isinstance(error, socket.gaierror):
+            raise RecipeError(f"Expected an address of this machine, received --host={host} ({error}).") from None
         raise RecipeError(f"Expected a free port of {host}, received {option}={port} ({error}).") from None
+
+
+def _bound(host, address):
+    listener = socket.socket(socket.AF_INET6 if ":" in address[0] else socket.AF_INET)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if listener.family == socket.AF_INET6:
+            listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, host != "::")
+        listener.bind(address)
+        return listener
+    except (OSError, OverflowError):
+        listener.close()
+        raise
+
+
+def address(host, port):
+    """Host and port as one text, an address of IPv6 between brackets."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 @contextlib.contextmanager
@@ -84,7 +124,7 @@ def _replicas(folder, names, count):
             ray.shutdown()
 
 
-async def _serve(arguments, folder, sockets):
+async def _serve(arguments, folder, sockets, host, ours):
     stop, loop = asyncio.Event(), asyncio.get_running_loop()
 
     def ask_to_stop():
@@ -114,8 +154,11 @@ async def _serve(arguments, folder, sockets):
         raise RecipeError(f"Expected a model that loads in {folder}, found none.")
     gc.freeze()  # what TensorFlow and Ray brought; to look through it takes a quarter of a second each time
     most_bytes = arguments.max_request_mb * 2**20
-    async with _rpc(between, arguments, most_bytes) as rpc_port, _rest(between, arguments, most_bytes) as port:
-        print(f"REST and a page to try the models: http://{arguments.host}:{port}\ngRPC: {arguments.host}:{rpc_port}")
+    async with (
+        rpc_server(between, address(host, arguments.grpc_port), most_bytes) as rpc_port,
+        rest_server(between, ours, most_bytes) as port,
+    ):
+        print(f"REST and a page to try the models: http://{address(host, port)}\ngRPC: {address(host, rpc_port)}")
         print("Ctrl-C stops the server when all that was asked is answered.", flush=True)
         while not stop.is_set():
             with contextlib.suppress(TimeoutError):
@@ -141,7 +184,7 @@ async def _follow(served, replicas):
                 print(f"{name}: version {number} answers", flush=True)
         except link.Lost:
             return  # the next time: whoever takes its place loads it
-        except (OSError, ValueError) as error:
+        except Exception as error:  # whatever a file that somebody put there may cause
             wrong = f"{type(error).__name__}: {error}"
         if wrong:
             served.refuse(name, number, wrong)
@@ -149,9 +192,10 @@ async def _follow(served, replicas):
 
 
 @contextlib.asynccontextmanager
-async def _rpc(between, arguments, most_bytes):
+async def rpc_server(between, place, most_bytes):
+    """Answers over gRPC at a place, as `address` writes it; yields the port."""
     server = rpc.server(between, most_bytes)
-    port = server.add_insecure_port(f"{arguments.host}:{arguments.grpc_port}")
+    port = server.add_insecure_port(place)
     await server.start()
     try:
         yield port
@@ -166,22 +210,16 @@ class _Uvicorn(uvicorn.Server):
 
 
 @contextlib.asynccontextmanager
-async def _rest(between, arguments, most_bytes):
-    config = uvicorn.Config(
-        rest.app(between, most_bytes),
-        host=arguments.host,
-        port=arguments.port,
-        log_level="error",
-        access_log=False,
-        timeout_graceful_shutdown=10,
-        server_header=False,
-    )
-    server = _Uvicorn(config)
-    task = asyncio.create_task(server.serve())
+async def rest_server(between, ours, most_bytes):
+    """Answers over REST at sockets of one port, and shows the page; yields the port."""
+    server = _Uvicorn(connection.config(rest.app(between, most_bytes)))
+    task = asyncio.create_task(server.serve(ours))
     while not server.started and not task.done():
         await asyncio.sleep(0.01)
+    if task.done():
+        task.result()  # raises why
     try:
-        yield server.servers[0].sockets[0].getsockname()[1]
+        yield ours[0].getsockname()[1]
     finally:
         server.should_exit = True
         await task

@@ -4,7 +4,9 @@ import asyncio
 import collections
 import contextlib
 import dataclasses
+import sys
 import time
+import traceback
 
 import prometheus_client as prometheus
 
@@ -60,7 +62,7 @@ class Front:
         Args:
             name, number: of the model and its version; None: the newest.
             signature: name, or "" for the default one.
-            inputs: function from a signature, as `artifact.describe` has it, to a dict of name to array.
+            inputs: function from a signature, as `artifact.signatures` has it, to a dict of name to array.
             log: `Logged`, which is told who answers.
 
         Raises:
@@ -108,7 +110,10 @@ class Front:
         except Refused as refused:
             answers = [refused] * len(batch)
         except Exception as error:  # the callers must hear of it, whatever it is
-            answers = [Refused(Why.FAILED, f"{type(error).__name__}: {error}"[:1000])] * len(batch)
+            fault = "".join(traceback.format_exception(error))
+            answers = [Refused(Why.FAILED, f"{type(error).__name__}: {error}"[:1000], fault)] * len(batch)
+        for fault in {answer.fault for answer in answers if isinstance(answer, Refused) and answer.fault}:
+            print(fault, file=sys.stderr, flush=True)
         for call, answer in zip(batch, answers, strict=True):
             if not call.answer.done():  # somebody may have given up
                 call.answer.set_result(answer)
@@ -154,21 +159,32 @@ class _Lane:
 
 def check(signature, inputs):
     """Refuses inputs whose names, dtypes or shapes are not those of a signature, and too many rows."""
+    check_names(signature, inputs)
+    for name, array in inputs.items():
+        dtype = "string" if array.dtype.kind in "OSU" else array.dtype.name
+        check_form(name, signature["inputs"][name], dtype, array.shape)
+
+
+def check_names(signature, inputs):
+    """Refuses inputs whose names are not those of a signature."""
     specs = signature["inputs"]
     if inputs.keys() != specs.keys():
         raise Refused(Why.INVALID, f"expected the inputs {_names(specs)}, received {_names(inputs) or 'none'}")
-    for name, array in inputs.items():
-        dtype, sizes = specs[name]["dtype"], specs[name]["shape"]
-        received = "string" if array.dtype.kind in "OSU" else array.dtype.name
-        is_right = len(sizes) == array.ndim and all(
-            size in (None, had) for size, had in zip(sizes, array.shape, strict=True)
+
+
+def check_form(name, spec, dtype, shape):
+    """Refuses a dtype or a shape that a signature does not take, and too many rows."""
+    sizes = spec["shape"]
+    is_right = sizes is None or (
+        len(sizes) == len(shape) and all(size in (None, had) for size, had in zip(sizes, shape, strict=True))
+    )
+    if dtype != spec["dtype"] or not is_right:
+        expected, received = (
+            f"{kind} of shape {artifact.shape(of)}" for kind, of in ((spec["dtype"], sizes), (dtype, shape))
         )
-        if received != dtype or not is_right:
-            expected = f"{dtype} of shape {artifact.shape(sizes)}"
-            received = f"{received} of shape {artifact.shape(array.shape)}"
-            raise Refused(Why.INVALID, f"{name}: expected {expected}, received {received}")
-        if array.ndim and len(array) > MOST:
-            raise Refused(Why.INVALID, f"{name}: expected at most {MOST} rows, received {len(array)}")
+        raise Refused(Why.INVALID, f"{name}: expected {expected}, received {received}")
+    if sizes and sizes[0] is None and shape[0] > MOST:
+        raise Refused(Why.INVALID, f"{name}: expected at most {MOST} rows, received {shape[0]}")
 
 
 def _names(names):

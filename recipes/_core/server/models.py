@@ -4,9 +4,10 @@ import contextlib
 import dataclasses
 import functools
 import json
+import os
 import pathlib
 
-from recipes._core import artifact, export
+from recipes._core import artifact
 from recipes._core.server.refusal import Refused, Why
 
 
@@ -17,8 +18,8 @@ class Version:
     Attributes:
         name, number: of the model, and its own.
         definitions: signatures by name, as TensorFlow's protocol buffers have them.
-        signatures: the same as `artifact.describe` has them.
-        card: of the export; empty where there is none.
+        signatures: the same as `artifact.signatures` has them; nothing is `joinable` of which the card does not say so.
+        card: of the export; empty where there is none that can be read.
     """
 
     name: str
@@ -30,10 +31,12 @@ class Version:
     @classmethod
     def read(cls, path):
         path = pathlib.Path(path)
-        meta, card = artifact.meta_graph(path), {}
-        if (path / "card.json").exists():
-            card = json.loads((path / "card.json").read_text())
-        described = artifact.describe(meta)
+        meta, card = artifact.meta_graph(path), _card(path / "card.json")
+        described, said = artifact.describe(meta), card.get("signatures")
+        for name, sides in described.items():  # a card of another model says nothing of this one
+            joinable = sides | {"joinable": True}
+            if isinstance(said, dict) and said.get(name) == joinable:
+                described[name] = joinable
         definitions = {name: meta.signature_def[name] for name in described}
         return cls(path.parent.name, int(path.name), definitions, described, card)
 
@@ -47,23 +50,41 @@ class Version:
         return name, self.signatures[name]
 
 
+def _card(path):
+    if not path.exists():
+        return {}
+    try:
+        card = json.loads(path.read_bytes())
+        if not isinstance(card, dict):
+            raise ValueError("no object")
+        return card
+    except (OSError, ValueError, RecursionError) as error:
+        print(f"{path}: expected JSON ({str(error)[:100]}); the model is served without its card", flush=True)
+        return {}
+
+
 def on_disk(folder, names=()):
-    """Name -> version numbers, ascending, of each model in a folder that has a version.
+    """Name -> version number -> path, ascending, of each model in a folder that has a version.
 
     Args:
         folder: of all exports.
         names: of the models to look for. Default: all.
     """
     paths = [pathlib.Path(folder) / name for name in names] or sorted(pathlib.Path(folder).glob("[!.]*/"))
-    found = {path.name: export.versions(path) for path in paths}
-    return {name: numbers for name, numbers in found.items() if numbers}
+    found = {path.name: artifact.versions(path) for path in paths}
+    return {name: versions for name, versions in found.items() if versions}
 
 
 def stamp(path):
-    """What changes when a version is written anew, or written on; 0 where there is none."""
-    with contextlib.suppress(OSError):  # deleted in this moment
-        return max((file.stat().st_mtime_ns for file in pathlib.Path(path).rglob("*")), default=0)
-    return 0
+    """A number that changes when a file that a server reads is written, replaced, added or removed; 0 if none is."""
+    path, found = pathlib.Path(path), []
+    for place in (path, *(path / name for name in ("variables", "assets", "assets.extra"))):
+        with contextlib.suppress(OSError), os.scandir(place) as files:  # there is none, or it is deleted in this moment
+            for file in files:
+                if place != path or file.name in ("saved_model.pb", "card.json"):
+                    facts = file.stat()
+                    found.append((file.path, facts.st_size, facts.st_mtime_ns, facts.st_ino))
+    return hash(tuple(sorted(found))) if found else 0
 
 
 class Models:
@@ -77,19 +98,20 @@ class Models:
     def __init__(self, folder, names=()):
         self.folder, self._names = pathlib.Path(folder), names
         self._current, self._there, self._refused = {}, {}, {}
-        self._read = functools.lru_cache(lambda name, number, _: Version.read(self.path(name, number)))
+        self._paths = {}
+        self._read = functools.lru_cache(lambda name, number, _: Version.read(self._paths[name][number]))
 
     def __iter__(self):
         return iter((name, number) for name, (number, _) in sorted(self._current.items()))
 
-    def path(self, name, number):
-        return self.folder / name / str(number)
-
     def changes(self):
-        """(name, number) of each version that is the newest of its model that may load, and does not answer yet."""
-        there = on_disk(self.folder, self._names)
-        self._there = {
-            name: {number: stamp(self.path(name, number)) for number in numbers} for name, numbers in there.items()
+        """(name, number) of each version that is the newest of its model that may load, and does not answer yet.
+
+        One that is being written on is left alone until it stays as it is from one call to the next.
+        """
+        self._paths, before = on_disk(self.folder, self._names), self._there
+        there = self._there = {
+            name: {number: stamp(path) for number, path in paths.items()} for name, paths in self._paths.items()
         }
         for name in self._current.keys() - there.keys():
             del self._current[name]
@@ -98,7 +120,11 @@ class Models:
             for name, numbers in self._there.items()
         }
         newest = {name: max(numbers) for name, numbers in loading.items() if numbers}
-        return [(name, new[0]) for name, new in newest.items() if self._current.get(name) != new]
+        return [
+            (name, new[0])
+            for name, new in newest.items()
+            if self._current.get(name) != new and before.get(name, {}).get(new[0], new[1]) == new[1]
+        ]
 
     def switch(self, name, number):
         """Lets a version answer from now on."""
@@ -107,7 +133,7 @@ class Models:
         self._current[name] = number, found
 
     def refuse(self, name, number, why):
-        """Passes over a version as long as its file stays as it is."""
+        """Passes over a version as long as its files stay as they are."""
         self._refused[name, number, self._there[name][number]] = why
 
     def states(self, name, number=None):
@@ -131,13 +157,13 @@ class Models:
     def find(self, name, number=None):
         """The `Version` of a model: that one, or the one that answers."""
         numbers = self.numbers(name)
-        if number is None:
+        if number in (None, self._current[name][0]):
             return self._read(name, *self._current[name])
         if number not in numbers:
             raise Refused(Why.NOT_FOUND, f"version of {name}: expected one of {numbers}, received {number}")
         try:
             return self._read(name, number, self._there[name][number])
-        except (OSError, ValueError) as error:
+        except Exception as error:  # whatever a file that somebody put there may cause
             what = type(error).__name__
             raise Refused(Why.NOT_FOUND, f"version {number} of {name} cannot be read ({what})") from error
 

@@ -1,6 +1,7 @@
 """TensorFlow Serving's gRPC services: PredictionService, and the status of ModelService."""
 
 import math
+import traceback
 
 import grpc
 import tensorflow as tf
@@ -12,8 +13,10 @@ from tensorflow_serving.apis import (
     prediction_service_pb2_grpc,
 )
 
-from recipes._core.server.front import Logged
+from recipes._core.server.front import Logged, check_form, check_names
 from recipes._core.server.refusal import Refused, Why
+
+_POINTER = 8  # bytes that each text of an array takes besides
 
 
 def server(front, most_bytes):
@@ -26,6 +29,12 @@ def server(front, most_bytes):
     result = grpc.aio.server(options=options, maximum_concurrent_rpcs=front.queue + 64)  # and some that ask for status
     prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server(_Prediction(front, most_bytes), result)
     model_service_pb2_grpc.add_ModelServiceServicer_to_server(_Models(front), result)
+
+    async def session_run(_, context):  # of which the package has no stub
+        await _refuse(front, "SessionRun", context)
+
+    run = {"SessionRun": grpc.unary_unary_rpc_method_handler(session_run)}
+    result.add_generic_rpc_handlers([grpc.method_handlers_generic_handler("tensorflow.serving.SessionService", run)])
     return result
 
 
@@ -66,18 +75,18 @@ class _Prediction(prediction_service_pb2_grpc.PredictionServiceServicer):
     def _inputs(self, request, described):
         if not described["outputs"].keys() >= set(request.output_filter):
             raise Refused(Why.INVALID, f"output_filter: expected some of {', '.join(described['outputs'])}")
-        return {name: self._array(name, tensor) for name, tensor in request.inputs.items()}
+        check_names(described, request.inputs)
+        specs = described["inputs"]
+        return {name: array(name, tensor, specs[name], self._most_bytes) for name, tensor in request.inputs.items()}
 
-    def _array(self, name, tensor):
-        sizes = [dim.size for dim in tensor.tensor_shape.dim]
-        try:
-            dtype = tf.dtypes.as_dtype(tensor.dtype)
-            # One value may stand for all of a shape, and a few bytes ask for all the memory there is.
-            if min(sizes, default=0) < 0 or max(dtype.size, 1) * math.prod(sizes) > self._most_bytes:
-                raise ValueError("its shape is too large")
-            return tf.make_ndarray(tensor)
-        except (TypeError, ValueError, KeyError, IndexError) as error:
-            raise Refused(Why.INVALID, f"{name}: expected a tensor ({str(error)[:100]})") from None
+    async def Classify(self, request, context):
+        await _refuse(self._front, "Classify", context)
+
+    async def Regress(self, request, context):
+        await _refuse(self._front, "Regress", context)
+
+    async def MultiInference(self, request, context):
+        await _refuse(self._front, "MultiInference", context)
 
 
 class _Models(model_service_pb2_grpc.ModelServiceServicer):
@@ -95,6 +104,28 @@ class _Models(model_service_pb2_grpc.ModelServiceServicer):
 
         return await _logged(self._front, "GetModelStatus", context, answer)
 
+    async def HandleReloadConfigRequest(self, request, context):
+        await _refuse(self._front, "HandleReloadConfigRequest", context)
+
+
+def array(name, tensor, spec, most_bytes):
+    """A tensor as an array, once it is known to be what a signature takes: a few bytes may stand for a large one.
+
+    Raises:
+        Refused: it is another one, or none at all, or larger than `most_bytes`.
+    """
+    shape = [dim.size for dim in tensor.tensor_shape.dim]
+    try:
+        dtype = tf.dtypes.as_dtype(tensor.dtype)
+        if tensor.tensor_shape.unknown_rank or min(shape, default=0) < 0:
+            raise ValueError("its shape is not known")
+        check_form(name, spec, dtype.name, shape)
+        if (_POINTER if dtype == tf.string else dtype.size) * math.prod(shape) > most_bytes:
+            raise ValueError("its shape is too large")
+        return tf.make_ndarray(tensor)
+    except (ArithmeticError, TypeError, ValueError, KeyError, IndexError) as error:
+        raise Refused(Why.INVALID, f"{name}: expected a tensor ({str(error)[:100]})") from None
+
 
 def _asked(spec):
     """Name and number of the version, or None, that a request names."""
@@ -107,6 +138,14 @@ def _name(spec, version, signature):
     spec.name, spec.version.value, spec.signature_name = version.name, version.number, signature
 
 
+async def _refuse(front, method, context):
+    async def answer(log):
+        offered = "Predict, GetModelMetadata and GetModelStatus"
+        raise Refused(Why.NOT_OFFERED, f"expected one of {offered}, which this server offers, received {method}")
+
+    await _logged(front, method, context, answer)
+
+
 async def _logged(front, method, context, answer):
     refused = None
     with Logged(front, "gRPC", method) as log:
@@ -115,6 +154,10 @@ async def _logged(front, method, context, answer):
             log.status = "OK"
         except Refused as error:
             refused = error
+        except Exception as error:
+            traceback.print_exc()
+            refused = Refused(Why.FAILED, f"{type(error).__name__}, a fault of the server")
+        if refused:
             log.status = refused.why.rpc.name
     if refused:
         await context.abort(refused.why.rpc, refused.message)

@@ -1,6 +1,7 @@
 """Requests that make no sense, drawn at random, for REST and for gRPC."""
 
 import base64
+import gzip
 import json
 
 import numpy as np
@@ -9,6 +10,14 @@ from tensorflow_serving.apis import predict_pb2
 
 NUMBERS = [0, -1, 2**31, 2**63, 10**30, 10**400, 1.5, 1e300, -1e300, float("nan"), float("inf"), -float("inf"), True]
 TEXTS = ["", "\x00", "\ud800", "é" * 50, "x" * 3000, "a b", "<script>", "test:1", "../../etc/passwd", "{}", "9" * 400]
+
+
+BOMB = gzip.compress(bytes(200 * 2**20))
+
+
+def _pieces(body):
+    """A body that is sent in chunks."""
+    return iter([body[:1], body[1:100], body[100:]])
 
 
 class Nonsense:
@@ -47,7 +56,7 @@ class Nonsense:
         return self._value()
 
     def rest(self):
-        """Path and body of a request."""
+        """Method, path, body and headers of a request."""
         name = self._choose(self._samples)
         signature = self._choose(self._samples[name])
         inputs = dict(self._samples[name][signature])
@@ -81,7 +90,30 @@ class Nonsense:
             body = b'{"inputs": "' + base64.b64encode(self._draw.bytes(1000)) * 2000 + b'"}'
         version = self._choose([""] * 8 + ["/versions/1", "/versions/x", "/versions/999999999999999999999"])
         name = name if self._draw.random() < 0.95 else self._choose(["nobody", "a%2fb", "%00", "x" * 300])
-        return f"/v1/models/{name}{version}:predict", body
+        method, call, headers = "POST", "predict", {}
+        form = self._draw.integers(20)
+        if form == 0:
+            body, headers = gzip.compress(body), {"Content-Encoding": self._choose(["gzip", "x-gzip", "GZIP"])}
+        elif form == 1:
+            body, headers = gzip.compress(body)[: self._draw.integers(len(body) + 20)], {"Content-Encoding": "gzip"}
+        elif form == 2:
+            headers = {"Content-Encoding": self._choose(["gzip", "br", "deflate", "", "gzip, gzip", "\xe4"])}
+        elif form == 3:
+            offer = self._choose(["h2c", "websocket", "h2c, TLS/1.0"])
+            headers = {"Connection": self._choose(["Upgrade", "keep-alive, upgrade, x"]), "Upgrade": offer}
+        elif form == 4:
+            method = self._choose(["GET", "PUT", "DELETE", "OPTIONS", "PATCH"])
+        elif form == 5:
+            call = self._choose(["predict/", "classify", "regress", "x", "predict?a=b", "Predict", "predict:predict"])
+        elif form == 6:
+            headers = {"Content-Type": self._choose(["text/plain", "", "application/json; charset=x", "\xe4"])}
+        elif form == 7:
+            headers = {"Host": self._choose(["[", "", "x/y", "a b", "[::1]:1"]), "Accept-Encoding": "gzip"}
+        elif form == 8:
+            body, headers = _pieces(body), {"Content-Encoding": self._choose(["identity", "gzip"])}
+        elif form == 9 and self._draw.random() < 0.1:
+            body, headers = BOMB, {"Content-Encoding": "gzip"}
+        return method, f"/v1/models/{name}{version}:{call}", body, headers
 
     def rpc(self):
         """A `PredictRequest`."""
@@ -97,7 +129,7 @@ class Nonsense:
             if array.dtype.kind == "f":
                 array = array.astype(np.float32)
             elif array.dtype.kind == "i":
-                array = array.astype(np.int32)
+                array = array.astype(np.uint8 if key == "rows" else np.int32)
             kind = self._draw.integers(8)
             if kind == 0:
                 continue
@@ -118,8 +150,11 @@ class Nonsense:
             proto = tf.make_tensor_proto(array)
             if kind == 6:
                 for dim in proto.tensor_shape.dim:
-                    dim.size = int(self._choose([-1, 0, 1, 7, 2**40]))
-            if kind == 7:
+                    dim.size = int(self._choose([-1, 0, 1, 7, 1000, 16_000_000, 2**40]))
+            if kind == 7 and self._draw.random() < 0.3 and array.dtype.kind in "iu":
+                proto.tensor_content = b""
+                proto.int_val[:] = [self._choose([-1, 256, 2**31 - 1, -(2**31)])]
+            elif kind == 7:
                 proto.dtype = int(self._choose([0, 1, 3, 7, 21, 99]))
             request.inputs[key].CopyFrom(proto)
         return request

@@ -2,13 +2,17 @@
 
 import asyncio
 import contextlib
+import json
+import threading
+import time
 
 import httpx
 import numpy as np
 import tensorflow as tf
+import uvicorn
 
 from recipes._core import artifact
-from recipes._core.server import replica
+from recipes._core.server import connection, replica
 from recipes._core.signatures import checked_lengths, checked_signals, expect
 
 
@@ -45,10 +49,17 @@ def write(folder, name, number, factor):
     path = folder / name / str(number)
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".tmp-{number}")
-    artifact.write(temporary, small(factor))
-    artifact.write_requests(temporary / artifact.WARM_UP, name, {"serving_default": request(3)})
+    sample = {"serving_default": request(3), "steps": request(3), "shout": {"text": np.array(["ab"])}}
+    export(temporary, small(factor), sample)
     temporary.rename(path)
     return path
+
+
+def export(path, functions, sample):
+    """Writes a SavedModel with its warm-up file and a card, as `export.export` does."""
+    artifact.write(path, functions)
+    artifact.write_requests(path / artifact.WARM_UP, path.parent.name, sample)
+    (path / "card.json").write_text(json.dumps({"signatures": artifact.signatures(path, 1)}))
 
 
 def request(time, rows=1, seed=0):
@@ -77,3 +88,19 @@ def in_loop(coroutine):
 async def rest_client(app):
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://server") as client:
         yield client
+
+
+@contextlib.contextmanager
+def listening(app):
+    """The port at which a thread serves an ASGI application as `recipes serve` does."""
+    server = uvicorn.Server(connection.config(app, port=0))
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    while not server.started:
+        assert thread.is_alive()
+        time.sleep(0.01)
+    try:
+        yield server.servers[0].sockets[0].getsockname()[1]
+    finally:
+        server.should_exit = True
+        thread.join()

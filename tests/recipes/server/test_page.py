@@ -6,7 +6,6 @@ import itertools
 import json
 import shutil
 import subprocess
-import threading
 import time
 import urllib.error
 import urllib.request
@@ -14,12 +13,12 @@ import urllib.request
 import numpy as np
 import pytest
 import tensorflow as tf
-import uvicorn
 from websockets.sync import client
 
 from recipes._core import artifact
 from recipes._core.server import front, models, replica, rest
 from recipes._core.signatures import by_name, expect
+from tests.recipes.server.small import listening
 
 pytestmark = pytest.mark.slow
 
@@ -115,15 +114,8 @@ def site(trained, tmp_path_factory):
     for name, number in served.changes():
         served.switch(name, number)
     app = rest.app(front.Front(served, answer), 2**20)
-    server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="error", access_log=False))
-    thread = threading.Thread(target=server.run)
-    thread.start()
-    while not server.started:
-        assert thread.is_alive()
-        time.sleep(0.01)
-    yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
-    server.should_exit = True
-    thread.join()
+    with listening(app) as port:
+        yield f"http://127.0.0.1:{port}"
 
 
 class Chromium:

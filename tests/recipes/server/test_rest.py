@@ -2,12 +2,17 @@
 
 import asyncio
 import base64
+import gzip
 import json
+import math
+import shutil
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
-from recipes._core.server import rest
+from recipes._core.server import front, models, rest
+from recipes._core.server.refusal import Refused
 from tests.recipes.server.small import in_loop, request, rest_client
 
 PATH = "/v1/models/small:predict"
@@ -56,6 +61,50 @@ def test_what_is_no_text_comes_as_base64(ask):
     encoded = base64.b64encode(b"\xff\x00").decode()
     body = {"inputs": [{"b64": encoded}], "signature_name": "shout"}
     assert ask("POST", PATH, body) == (200, {"outputs": [{"b64": encoded}]})
+
+
+@pytest.mark.parametrize("text", ["a", "ab", "abc", "ä"])
+def test_base64_needs_no_padding(ask, text):
+    for encoded in (base64.b64encode(text.encode()).decode(), base64.b64encode(text.encode()).decode().rstrip("=")):
+        body = {"inputs": [{"b64": encoded}, {"b64": f" {encoded[:2]}\n{encoded[2:]}"}], "signature_name": "shout"}
+        status, answer = ask("POST", PATH, body)
+        assert (status, answer) == (200, {"outputs": [tf.strings.upper(text).numpy().decode()] * 2})
+
+
+def test_numbers_that_are_none_are_read_and_written_as_tensorflow_serving_does():
+    values = [math.nan, math.inf, -math.inf, 1.0]
+    for text in (b'{"x": [NaN, Infinity, -Infinity, 1]}', b'{"x": [NaN, Inf, -Inf, 1.0], "Inf": "\\"Inf"}'):
+        parsed = rest._parse(text)
+        np.testing.assert_array_equal(rest.array(parsed["x"], "float32", "x"), values)
+        assert parsed.get("Inf") in (None, '"Inf')
+    written = rest._json(rest.outputs({"x": np.array(values, np.float32)}))
+    assert written == b'{"outputs":[NaN,Infinity,-Infinity,1.0]}'
+
+
+def test_outputs_of_different_rows_have_no_row_format():
+    scores, classes = np.zeros((2, 1)), np.array([b"cat", b"dog", b"owl"], object)
+    assert rest.predictions({"y": scores, "z": classes[:2]})["predictions"] == [
+        {"y": [0], "z": "cat"},
+        {"y": [0], "z": "dog"},
+    ]
+    for other, has in ((classes, 3), (np.float32(1), "none")):
+        with pytest.raises(Refused, match=f"y has 2, z has {has}: ask with `inputs`"):
+            rest.predictions({"y": scores, "z": other})
+        assert rest.outputs({"y": scores, "z": other})["outputs"]["z"] == rest._plain("z", other)
+
+
+def test_a_card_with_numbers_that_are_none_is_shown(folder, tmp_path):
+    shutil.copytree(folder / "other/1", tmp_path / "other/1")
+    (tmp_path / "other/1/card.json").write_text('{"metrics": {"loss": NaN}}')
+    served = models.Models(tmp_path)
+    served.switch(*served.changes()[0])
+
+    async def call():
+        async with rest_client(rest.app(front.Front(served, None), 2**20)) as client:
+            return await client.get("/v1/models/other/card")
+
+    response = in_loop(call())
+    assert (response.status_code, response.text) == (200, '{"metrics":{"loss":NaN}}')
 
 
 def test_versions(ask):
@@ -112,9 +161,13 @@ def test_metadata(ask):
         (PATH, {"instances": [TWO | {"inputs": [[1, 2], 3]}]}, 400, "as deep in lists as one another"),
         (PATH, {"instances": [TWO | {"inputs": [1, 2]}]}, 400, "received float32 of shape (1, 2)"),
         (PATH, {"instances": [TWO | {"inputs": [[1], [2]]}]}, 400, "received float32 of shape (1, 2, 1)"),
-        (PATH, {"instances": [TWO | {"inputs": [[1e300, 2], [3, 4]]}]}, 400, "inputs: expected finite numbers"),
+        (PATH, {"instances": [TWO | {"inputs": [[1e300, 2], [3, 4]]}]}, 400, "finite numbers that float32 holds"),
         (PATH, {"instances": [TWO | {"inputs": [[10**400, 2], [3, 4]]}]}, 400, "inputs: expected numbers"),
         (PATH, b'{"instances": [{"inputs": [[NaN, 1]], "lengths": 1}]}', 400, "inputs: expected finite numbers"),
+        (PATH, b'{"instances": [{"inputs": [[-Inf, 1]], "lengths": 1}]}', 400, "inputs: expected finite numbers"),
+        (PATH, b'{"instances": [{"inputs": [["Inf", Inf]], "lengths": 1}]}', 400, "inputs: expected numbers"),
+        (PATH, b'{"instances": [{"inputs": [[Inff, 1]], "lengths": 1}]}', 400, "expected JSON"),
+        (PATH, b'{"instances": [{"inputs": [[1, 1]], "lengths": 1}]} and more', 400, "expected JSON"),
         (PATH, {"inputs": {"inputs": [], "lengths": []}}, 400, "received float32 of shape (0,)"),
         (PATH, {"inputs": {"lengths": [1]}}, 400, "inputs: expected inputs, lengths, received lengths"),
         (PATH, {"instances": [ONE] * 1001}, 400, "at most 1000 rows, received 1001"),
@@ -122,6 +175,9 @@ def test_metadata(ask):
         (PATH, {"instances": [3], "signature_name": "shout"}, 400, "text: expected texts"),
         (PATH, {"instances": [{"b64": "="}], "signature_name": "shout"}, 400, "text: expected texts"),
         (PATH, {"instances": [{"b64": 3}], "signature_name": "shout"}, 400, "text: expected texts"),
+        (PATH, {"instances": [{"b64": "YQ="}], "signature_name": "shout"}, 400, "text: expected texts"),
+        (PATH, {"instances": [{"b64": "Y"}], "signature_name": "shout"}, 400, "text: expected texts"),
+        (PATH, {"instances": [{"b64": "Y*=="}], "signature_name": "shout"}, 400, "text: expected texts"),
         (PATH, b'{"instances": ["\\ud800"], "signature_name": "shout"}', 400, "text: expected texts"),
         (PATH, b" " * 2**21, 413, "at most 1,048,576 bytes"),
         ("/v1/models/nobody:predict", {"instances": [TWO]}, 404, "model: expected one of other, small"),
@@ -130,7 +186,10 @@ def test_metadata(ask):
         ("/v1/models/small/versions/3:predict", {"instances": [TWO]}, 404, "expected one of [1, 2], received 3"),
         ("/v1/models/small/versions/x:predict", {"instances": [TWO]}, 404, "expected a number, received 'x'"),
         ("/v1/models/small/versions/²:predict", {"instances": [TWO]}, 404, "expected a number"),
-        ("/v1/models/small:classify", {"instances": [TWO]}, 405, "Method Not Allowed"),
+        ("/v1/models/small:classify", {"instances": [TWO]}, 501, "expected :predict, which this server offers"),
+        ("/v1/models/small/versions/1:regress", {}, 501, "received :regress"),
+        ("/v1/models/small/labels/stable:predict", {}, 404, "labels: expected /versions/NUMBER"),
+        ("/v1/models/small", {}, 405, "Method Not Allowed"),
         ("/elsewhere", {}, 404, "Not Found"),
     ],
 )
@@ -197,3 +256,34 @@ def test_arrays_go_there_and_back():
         array = rest.array(inputs[name].tolist(), dtype, name)
         assert array.dtype == inputs[name].dtype
         np.testing.assert_array_equal(array, inputs[name])
+
+
+def test_what_json_has_not_is_told():
+    for dtype in ("complex64", "bfloat16", "resource", "qint8"):
+        with pytest.raises(Refused, match=f"x: JSON has no {dtype}, gRPC has"):
+            rest.array([1], dtype, "x")
+    for dtype in (tf.complex64, tf.bfloat16):
+        with pytest.raises(Refused, match=f"x: JSON has no {dtype.name}, gRPC has"):
+            rest.outputs({"x": tf.ones(2, dtype).numpy()})
+    assert rest.outputs({"x": np.ones(2, np.float16)}) == {"outputs": [1, 1]}
+    for dtype in (np.int8, np.uint64, np.float16, np.bool_):
+        assert rest.array([1 if dtype != np.bool_ else True], np.dtype(dtype).name, "x").dtype == dtype
+
+
+def test_a_signature_without_inputs():
+    signature = {"inputs": {}}
+    assert rest.columns({}, signature) == rest.rows([{}], signature) == {}
+    for values, read in (([1], rest.rows), (3, rest.columns)):
+        with pytest.raises(Refused, match="expected objects with the inputs none"):
+            read(values, signature)
+
+
+def test_unzipped_pieces_are_bounded():
+    async def chunks():
+        yield gzip.compress(bytes(2**24))
+
+    async def pieces():
+        return [len(piece) async for piece in rest._unzipped(chunks(), 1000)]
+
+    sizes = in_loop(pieces())
+    assert (max(sizes), sum(sizes)) == (1000, 2**24)

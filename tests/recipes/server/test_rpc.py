@@ -7,14 +7,19 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from tensorflow_serving.apis import (
+    classification_pb2,
     get_model_metadata_pb2,
     get_model_status_pb2,
+    inference_pb2,
+    model_management_pb2,
     model_service_pb2_grpc,
     predict_pb2,
     prediction_service_pb2_grpc,
+    regression_pb2,
 )
 
 from recipes._core.server import rpc
+from recipes._core.server.refusal import Refused
 from tests.recipes.server.small import in_loop, request
 
 
@@ -27,6 +32,7 @@ async def stubs(front, most_bytes=2**20):
         yield (
             prediction_service_pb2_grpc.PredictionServiceStub(channel),
             model_service_pb2_grpc.ModelServiceStub(channel),
+            channel,
         )
     await server.stop(None)
 
@@ -107,10 +113,15 @@ RIGHT = request(2)
         (asked(RIGHT | {"lengths": np.array([2])}), "INVALID_ARGUMENT", "expected int32 .*, received int64"),
         (asked(RIGHT | {"lengths": np.int32(2)}), "INVALID_ARGUMENT", r"\(any,\), received int32 of shape \(\)"),
         (asked(RIGHT, outputs=["nothing"]), "INVALID_ARGUMENT", "output_filter: expected some of"),
-        (asked(RIGHT | {"inputs": tensor(1.0, [2**40, 2, 2])}), "INVALID_ARGUMENT", "its shape is too large"),
-        (asked(RIGHT | {"inputs": tensor(1.0, [-1, 2, 2])}), "INVALID_ARGUMENT", "its shape is too large"),
+        (asked(RIGHT | {"inputs": tensor(1.0, [2**40, 2, 2])}), "INVALID_ARGUMENT", "at most 1000 rows"),
+        (asked(RIGHT | {"inputs": tensor(1.0, [1, 2**40, 2])}), "INVALID_ARGUMENT", "its shape is too large"),
+        (asked(RIGHT | {"inputs": tensor(1.0, [-1, 2, 2])}), "INVALID_ARGUMENT", "its shape is not known"),
         (asked(RIGHT | {"inputs": tensor(RIGHT["inputs"], [5, 2, 2])}), "INVALID_ARGUMENT", "expected a tensor"),
         (asked(RIGHT | {"inputs": tensor(1.0, [1, 2, 2], 99)}), "INVALID_ARGUMENT", "expected a tensor"),
+        (asked(RIGHT | {"lengths": tensor(2, [16_000_000])}), "INVALID_ARGUMENT", "at most 1000 rows"),
+        (asked({"text": tensor("a", [16_000_000])}, signature="shout"), "INVALID_ARGUMENT", "at most 1000 rows"),
+        (asked({"text": tensor("a", [1000, 1000])}, signature="shout"), "INVALID_ARGUMENT", r"of shape \(any,\), rec"),
+        (asked(RIGHT | {"x": tensor("a", [100_000])}), "INVALID_ARGUMENT", "received inputs, lengths, x"),
         (asked(RIGHT | {"inputs": np.full((1, 2, 2), np.nan, np.float32)}), "INVALID_ARGUMENT", "finite numbers"),
         (asked({"text": np.array([""])}, signature="shout"), "INVALID_ARGUMENT", "received an empty one"),
         (asked(request(200_000)), "RESOURCE_EXHAUSTED", "larger than max"),
@@ -127,3 +138,82 @@ def test_labels_of_versions_are_refused(ask):
     message.model_spec.version_label = "stable"
     with pytest.raises(grpc.aio.AioRpcError, match="expected a version number, received 'stable'"):
         ask(message)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "field", "value"),
+    [
+        ("uint8", "int_val", 256),
+        ("uint8", "int_val", -1),
+        ("int8", "int_val", -129),
+        ("int16", "int_val", 2**15),
+        ("float16", "half_val", 2**16),
+    ],
+)
+def test_numbers_out_of_the_range_of_their_dtype_are_refused(dtype, field, value):
+    spec, proto = {"dtype": dtype, "shape": [None]}, tf.make_tensor_proto(np.array([1], dtype))
+    assert rpc.array("x", proto, spec, 100).tolist() == [1]
+    proto.tensor_content = b""
+    getattr(proto, field)[:] = [value]
+    with pytest.raises(Refused, match=r"x: expected a tensor \(.*out of bounds"):
+        rpc.array("x", proto, spec, 100)
+
+
+@pytest.mark.parametrize(
+    ("proto", "message"),
+    [
+        (tensor("a", [1000, 2100]), "its shape is too large"),
+        (tensor("a", [2001, 1]), "at most 1000 rows, received 2001"),
+        (tensor("a", [2**60, 2**60]), "at most 1000 rows"),
+        (tensor("a", [16_000_000]), r"expected string of shape \(any, any\), received string of shape \(16000000,\)"),
+        (tensor(1.0, [1, 16_000_000]), "received float32"),
+        (tensor("a", [-1, 1]), "its shape is not known"),
+        (tensor("a", [1, 1], 99), "expected a tensor"),
+        (tensor("a", [1, 1], tf.variant.as_datatype_enum), "received variant"),
+    ],
+)
+def test_a_shape_is_refused_before_it_is_expanded(proto, message, monkeypatch):
+    monkeypatch.setattr(tf, "make_ndarray", lambda proto: pytest.fail("expanded"))
+    with pytest.raises(Refused, match=message):
+        rpc.array("x", proto, {"dtype": "string", "shape": [None, None]}, 2**24 - 1)
+
+
+NOT_OFFERED = {
+    "Classify": classification_pb2.ClassificationRequest(),
+    "Regress": regression_pb2.RegressionRequest(),
+    "MultiInference": inference_pb2.MultiInferenceRequest(),
+    "HandleReloadConfigRequest": model_management_pb2.ReloadConfigRequest(),
+    "SessionRun": b"",
+}
+
+
+@pytest.mark.parametrize("method", NOT_OFFERED)
+def test_what_is_not_offered(make_front, method):
+    async def call():
+        async with stubs(make_front()) as (prediction, service, channel):
+            run = channel.unary_unary("/tensorflow.serving.SessionService/SessionRun")  # it has no stub
+            stub = service if method.startswith("Handle") else prediction
+            return await getattr(stub, method, run)(NOT_OFFERED[method])
+
+    with pytest.raises(grpc.aio.AioRpcError, match=f"which this server offers, received {method}") as caught:
+        in_loop(call())
+    assert caught.value.code().name == "UNIMPLEMENTED"
+
+
+def test_a_fault_of_ours_is_told_and_logged(make_front, monkeypatch, capfd):
+    def broken(*_):
+        raise RuntimeError("oh")
+
+    async def call():
+        front = make_front()
+        monkeypatch.setattr(front, "predict", broken)
+        async with stubs(front) as (prediction, *_):
+            await prediction.Predict(asked(RIGHT))
+
+    with pytest.raises(grpc.aio.AioRpcError, match="RuntimeError, a fault of the server") as caught:
+        in_loop(call())
+    assert caught.value.code().name == "INTERNAL"
+    out, err = capfd.readouterr()
+    assert "gRPC Predict INTERNAL" in out
+    assert "Traceback" in err
+    assert "RuntimeError: oh" in err
