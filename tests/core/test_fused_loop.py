@@ -8,17 +8,17 @@ import tensorflow as tf
 import archs
 from archs._core.recurrent import loop_of
 from archs._core.step import Step
-from tests import test_catalog
+from tests.conformance import catalog
 
 SOME = ["lstm", "gru", "depth_gated_lstm", "slstm", "indrnn"]
 
 
 def pair(name, dtype="float64", **options):
-    layers = [archs.Recurrent(test_catalog.make(name, dtype=dtype), **options)]
+    layers = [archs.Recurrent(catalog.make(name, dtype=dtype), **options)]
     layers.append(keras.layers.RNN(layers[0].cell, dtype=dtype, **options))
     for layer in layers:
         layer.build((None, None, 4))
-    test_catalog.randomize(layers[0])
+    catalog.randomize(layers[0])
     return layers
 
 
@@ -151,10 +151,10 @@ def test_a_kernel_that_differs_between_steps_is_left_to_autodiff():
 def test_gradients_see_the_dropout_masks_of_the_outputs(name, compiled):
     results, x = [], tf.constant(np.random.default_rng(0).normal(size=(3, 5, 4)))
     for kind in (archs.Recurrent, keras.layers.RNN):
-        cell = test_catalog.make(name, dtype="float64", dropout=0.5, recurrent_dropout=0.5, seed=3)
+        cell = catalog.make(name, dtype="float64", dropout=0.5, recurrent_dropout=0.5, seed=3)
         layer = kind(cell, return_sequences=True, dtype="float64")
         layer.build((None, None, 4))
-        test_catalog.randomize(layer)
+        catalog.randomize(layer)
 
         def gradients(layer=layer):
             with tf.GradientTape() as tape:

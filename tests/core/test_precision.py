@@ -6,8 +6,8 @@ import pytest
 import tensorflow as tf
 
 import archs
-from tests import test_catalog
-from tests.test_catalog import FEATURES, UNITS
+from tests.conformance import catalog
+from tests.conformance.catalog import FEATURES, UNITS
 
 FEW = ("attention_decoder", "gru", "layer_norm_gru", "lstm", "scrn")
 SLOW = [pytest.param(name, jit, marks=pytest.mark.slow) for name in archs.list_cells() for jit in (False, True)]
@@ -15,7 +15,7 @@ SLOW = [pytest.param(name, jit, marks=pytest.mark.slow) for name in archs.list_c
 
 def gradients(name, dtype, weights, jit_compile=False):
     """The weights of a layer, and their gradients at batch 128 and time 400; float64."""
-    cell = test_catalog.create(name, UNITS, dtype=dtype, **test_catalog.cases_of(name)[0])
+    cell = catalog.create(name, UNITS, dtype=dtype, **catalog.cases_of(name)[0])
     layer = archs.Recurrent(cell, return_sequences=True)
     layer.build((None, None, FEATURES))
     layer.set_weights(weights or layer.get_weights())
@@ -47,7 +47,7 @@ def test_weights_of_one_role_are_drawn_apart(name, seed):
     roles = ("kernel", "recurrent", "bias")
     draws = [keras.initializers.RandomNormal(seed=seed and seed + 10 * i) for i in range(len(roles))]
     arguments = {f"{role}_initializer": draw for role, draw in zip(roles, draws, strict=True)}
-    cell = test_catalog.create(name, UNITS, **arguments)
+    cell = catalog.create(name, UNITS, **arguments)
     cell.build((None, UNITS))
     seen = {}
     for weight in cell.weights:
@@ -79,7 +79,7 @@ def test_the_first_weight_of_a_role_is_drawn_as_by_keras():
 def test_attention_weights_are_a_softmax_of_what_is_not_masked_whatever_the_scores(attention, scale):
     cell = archs.AttentionDecoderCell(2, attention=attention, memory_size=2)
     cell.build((None, 3))
-    test_catalog.randomize(cell)
+    catalog.randomize(cell)
     memory, mask = np.random.default_rng(0).normal(size=(1, 4, 2)), np.array([[True, False, True, False]])
     for sign in (1, -1):
         place = cell.score_kernel if attention == "bahdanau" else cell.memory_kernel

@@ -6,8 +6,8 @@ import pytest
 import tensorflow as tf
 
 import archs
-from tests import test_catalog
-from tests.test_catalog import FEATURES, TIME, UNITS
+from tests.conformance import catalog
+from tests.conformance.catalog import FEATURES, TIME, UNITS
 
 
 def test_it_wraps_the_cells_of_keras_too():
@@ -54,11 +54,11 @@ MASK = np.array([[1, 1, 1, 0, 0], [0, 1, 0, 1, 1], [1, 1, 1, 1, 1]])
 @pytest.mark.parametrize("shape", [(3, 5), (3, 5, 1)])
 @pytest.mark.parametrize("name", ["lstm", "min_gru", "attention_decoder"])
 def test_masks_of_every_kind(name, shape, dtype):
-    layer = test_catalog.recurrent(name, return_sequences=True)
-    expected = layer(test_catalog.inputs(), mask=tf.constant(MASK, tf.bool))
+    layer = catalog.recurrent(name, return_sequences=True)
+    expected = layer(catalog.inputs(), mask=tf.constant(MASK, tf.bool))
     mask = MASK.reshape(shape).astype(dtype)
     for given in (mask, tf.constant(mask)):
-        np.testing.assert_array_equal(layer(test_catalog.inputs(), mask=given), expected)
+        np.testing.assert_array_equal(layer(catalog.inputs(), mask=given), expected)
 
 
 GLOBAL = keras.config.dtype_policy().name
@@ -85,16 +85,16 @@ def policies(request):
 )
 def test_dtype_policies_mean_what_they_mean_for_keras_rnn(name, policy, policies):
     of_cell, of_layer = policies(policy)
-    case = test_catalog.cases_of(name)[0]
+    case = catalog.cases_of(name)[0]
     results = []
     for kind in (archs.Recurrent, keras.layers.RNN):
-        cell = test_catalog.create(name, UNITS, **case, **of_cell)
+        cell = catalog.create(name, UNITS, **case, **of_cell)
         # Keras' own layer does not take its cell's policy.
         layer = kind(cell, return_sequences=True, return_state=True, **(of_layer or {"dtype": cell.dtype_policy}))
         model_inputs = keras.Input((TIME, FEATURES))
         model = keras.Model(model_inputs, layer(model_inputs))
-        test_catalog.randomize(model)
-        x = test_catalog.inputs().astype("float32")
+        catalog.randomize(model)
+        x = catalog.inputs().astype("float32")
         with tf.GradientTape() as tape:
             outputs = model(x, training=True)
             loss = tf.reduce_sum(tf.cast(outputs[0], tf.float32) ** 2)
@@ -120,7 +120,7 @@ def test_initial_states_of_a_stack():
     layer = archs.Recurrent(
         [archs.LSTMCell(3), keras.layers.SimpleRNNCell(2), archs.GRUCell(4)], return_state=True, return_sequences=True
     )
-    x = test_catalog.inputs().astype("float32")
+    x = catalog.inputs().astype("float32")
     whole = layer(x)[0]
     _, *between = layer(x[:, :2])
     np.testing.assert_allclose(layer(x[:, 2:], initial_state=between)[0], whole[:, 2:], atol=1e-6)
@@ -151,7 +151,7 @@ def shapes_in_a_graph(layer, spec):
 @pytest.mark.parametrize("spec", SPECS.values(), ids=SPECS)
 def test_static_shapes_are_those_of_keras_rnn(name, spec):
     ours, theirs = (
-        shapes_in_a_graph(test_catalog.recurrent(name, kind, return_sequences=True, return_state=True), spec)
+        shapes_in_a_graph(catalog.recurrent(name, kind, return_sequences=True, return_state=True), spec)
         for kind in (archs.Recurrent, keras.layers.RNN)
     )
     assert ours == theirs
@@ -205,7 +205,7 @@ def test_layers_of_keras_behind_it(follower, batch, tmp_path):
         layers = [kind(archs.LSTMCell(UNITS), return_sequences=True), FOLLOWERS[follower]()]
         model = keras.Sequential([keras.Input((TIME, FEATURES)), *layers])
         if model.weights:
-            test_catalog.randomize(model)
+            catalog.randomize(model)
         found = [model(x), model.predict(x, batch_size=batch, verbose=0)]
         model.compile("sgd", "mse")
         model.fit(x, np.zeros(found[0].shape), batch_size=batch, shuffle=False, verbose=0)

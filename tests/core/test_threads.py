@@ -9,8 +9,8 @@ import tensorflow as tf
 
 import archs
 from archs._core import calls
-from tests import test_catalog
-from tests.test_catalog import BATCH, FEATURES, TIME, UNITS, random
+from tests.conformance import catalog
+from tests.conformance.catalog import BATCH, FEATURES, TIME, UNITS, random
 
 THREADS = 8
 CALLS = pytest.mark.parametrize("count", [24, pytest.param(1000, marks=pytest.mark.slow)])
@@ -47,10 +47,10 @@ def numpy(tensors):
 
 def layer_of(name, kind):
     """A layer of a cell, and a function that asks it for a request: inputs and, if it reads one, a memory."""
-    cell = test_catalog.create(name, UNITS, **test_catalog.cases_of(name)[0], **NOISE)
+    cell = catalog.create(name, UNITS, **catalog.cases_of(name)[0], **NOISE)
     layer = kind(cell, return_sequences=True, return_state=True)
     layer.build((BATCH, TIME, FEATURES))
-    test_catalog.randomize(layer)
+    catalog.randomize(layer)
 
     def ask(request, training=False):
         x, memory = request
@@ -134,11 +134,11 @@ def test_a_memory_is_of_the_thread_that_gave_it():
 @pytest.mark.parametrize("arch", archs.list_archs())
 @CALLS
 def test_a_model_answers_beside_fit(arch, count):
-    model = test_catalog.small_model(arch, cell=lambda units: archs.LSTMCell(units, **NOISE), lengths=True)
+    model = catalog.small_model(arch, cell=lambda units: archs.LSTMCell(units, **NOISE), lengths=True)
     model.compile("sgd", "mse")
     trained = keras.models.clone_model(model)
     trained.set_weights(model.get_weights())
-    x = test_catalog.request(model)
+    x = catalog.request(model)
     requests = [
         {k: np.roll(v, i, axis=0) if v.dtype != "int64" or v.ndim == 1 else v for k, v in x.items()} for i in range(3)
     ]
@@ -163,7 +163,7 @@ def test_decoders_write_in_threads(attention, count):
     model = archs.encoder_decoder_lstm(
         4, 6, 7, vocabulary=9, attention=attention, bidirectional=True, cell=lambda n: archs.LSTMCell(n, **NOISE)
     )
-    test_catalog.randomize(model)
+    catalog.randomize(model)
     requests = [{"inputs": np.random.default_rng(i).integers(0, 9, (2, 5))} for i in range(4)]
 
     def write(request):
@@ -181,7 +181,7 @@ def test_decoders_write_in_threads(attention, count):
 @CALLS
 def test_texts_are_generated_in_threads(count):
     model = archs.generative_lstm(4, [6, 6], 9, cell=lambda n: archs.LSTMCell(n, **NOISE))
-    test_catalog.randomize(model)
+    catalog.randomize(model)
     requests = [np.random.default_rng(i).integers(0, 9, (2, 5)) for i in range(4)]
 
     def write(tokens):

@@ -1,6 +1,6 @@
 """The net holds: each cell, changed in one place as a slip of the hand would, fails a test of the catalog.
 
-`pytest -m slow tests/test_mutations.py -s` prints which test catches what.
+`pytest -m slow tests/conformance/test_mutations.py -s` prints which test catches what.
 """
 
 import ast
@@ -12,7 +12,7 @@ import keras
 import pytest
 
 import archs
-from tests import test_catalog
+from tests.conformance import catalog, test_arguments, test_equations
 
 
 def rewritten(cls, change):
@@ -145,8 +145,8 @@ def transpose_a_recurrent_kernel(cls):
 
 MUTATIONS = [swap_two_gates, read_an_old_state, drop_a_bias, drop_a_config_key, transpose_a_recurrent_kernel]
 NET = [
-    *(functools.partial(test_catalog.test_reference, name, case) for name, case in test_catalog.CASES),
-    *(functools.partial(test_catalog.test_config_is_complete, name) for name in test_catalog.CELLS),
+    *(functools.partial(test_equations.test_reference, name, case) for name, case in catalog.CASES),
+    *(functools.partial(test_arguments.test_config_is_complete, name) for name in catalog.CELLS),
 ]
 
 
@@ -170,7 +170,7 @@ def caught_by(name):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", test_catalog.CELLS)
+@pytest.mark.parametrize("name", catalog.CELLS)
 def test_every_mutation_is_caught(name, monkeypatch):
     cls = archs.get(name)
     assert caught_by(name) is None

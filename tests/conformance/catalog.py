@@ -1,0 +1,182 @@
+"""What the conformance tests have in common: which members there are, and how small ones are built and asked.
+
+Tests of one cell: `pytest tests/conformance -k NAME`. Sizes are odd, so that no transposed axis can pass.
+"""
+
+import importlib
+import inspect
+import pathlib
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import archs
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+
+
+CELLS, ARCHS = archs.list_cells(), archs.list_archs()
+
+
+BATCH, TIME, FEATURES, UNITS = 3, 5, 4, 6
+
+
+MASKS = {
+    "right": [[1, 1, 1, 0, 0], [1, 1, 1, 1, 1], [1, 0, 0, 0, 0]],
+    "left": [[0, 0, 1, 1, 1], [1, 1, 1, 1, 1], [0, 0, 0, 0, 1]],
+    "holes": [[1, 0, 1, 0, 1], [0, 1, 1, 0, 0], [1, 1, 0, 0, 1]],
+    "all": [[0, 0, 0, 0, 0], [1, 1, 1, 1, 1], [1, 1, 0, 0, 0]],
+}
+
+
+each_cell = pytest.mark.parametrize("name", CELLS)
+
+
+def reference_of(name):
+    return importlib.import_module(f"tests.reference.{name}")
+
+
+def cases_of(name):
+    return getattr(reference_of(name), "CASES", [{}])
+
+
+CASES = [(name, case) for name in CELLS for case in cases_of(name)]
+
+
+each_case = pytest.mark.parametrize(("name", "case"), CASES, ids=[f"{name}-{case}" for name, case in CASES])
+
+
+def random(*shape, seed=0, scale=1.0):
+    return scale * np.random.default_rng(seed).normal(size=shape)
+
+
+def randomize(layer, seed=1):
+    """Gives every weight, biases included, random values; returns them by name."""
+    values = [random(*w.shape, seed=[seed, i], scale=0.5) for i, w in enumerate(layer.weights)]
+    layer.set_weights(values)
+    return {w.name: value for w, value in zip(layer.weights, values, strict=True)}
+
+
+MEMORY = random(1, 4, 16, seed=8)  # one for all rows, for cells that read one
+
+
+def create(name, units, **arguments):
+    """The cell, with a memory if it reads one."""
+    return give(archs.create(name, units, **arguments))
+
+
+def give(cell):
+    if cell.reads_memory:
+        cell.memorize(tf.constant(MEMORY[..., : cell.memory_size]))
+    return cell
+
+
+def make(name, units=UNITS, **arguments):
+    """The cell with the first of its cases, but for `arguments`."""
+    return create(name, units, **cases_of(name)[0] | arguments)
+
+
+def recurrent(name, layer=archs.Recurrent, dtype="float64", seed=1, case=None, arguments=(), **options):
+    """A built layer around the cell, with random weights and the arguments of `case`, by default the first."""
+    cell = create(name, UNITS, dtype=dtype, **(cases_of(name)[0] if case is None else case) | dict(arguments))
+    built = layer(cell, dtype=cell.dtype_policy, **options)
+    built.build((BATCH, TIME, FEATURES))
+    randomize(built, seed)
+    return built
+
+
+def inputs(time=TIME, seed=2):
+    return random(BATCH, time, FEATURES, seed=seed)
+
+
+def initial(layer, seed=3):
+    """Random states that can come up: clocks, which differ between the sequences of a batch, count whole steps, and
+    a memory in parts is positive."""
+    states = []
+    for i, (name, size) in enumerate(zip(layer.cell.states, layer.cell.state_size, strict=True)):
+        state = random(BATCH, size, seed=[seed, i], scale=0.5)
+        if name in layer.cell.clocks:
+            state = np.arange(BATCH)[:, None] + 1.0
+        states.append(np.abs(state) + 0.5 if name in layer.cell.one_memory else state)
+    return states
+
+
+def run_reference(name, weights, sequence, states, case, mask=None):
+    """Outputs (batch, time, units) and final states of the NumPy transcription; masked steps keep the states."""
+    step, states, outputs = reference_of(name).step, tuple(states), []
+    if archs.get(name).reads_memory:
+        case = case | {"memory": np.repeat(MEMORY[..., :UNITS], len(sequence), axis=0)}
+    for t in range(sequence.shape[1]):
+        new = step(weights, sequence[:, t], states, **case)
+        keep = np.ones((len(sequence), 1), bool) if mask is None else np.asarray(mask, bool)[:, t, None]
+        states = tuple(np.where(keep, a, b) for a, b in zip(new, states, strict=True))
+        outputs.append(states[0])
+    return np.stack(outputs, axis=1), states
+
+
+def numpy(tensors):
+    return [np.asarray(tf.cast(t, tf.float64)) for t in tensors]
+
+
+def gradients(layer, sequence, states, mask=None):
+    """Gradients of a random projection of all outputs, by every weight, the inputs and the initial states."""
+    sequence, states = tf.constant(sequence), [tf.constant(s) for s in states]
+    with tf.GradientTape() as tape:
+        tape.watch([sequence, states])
+        outputs = layer(sequence, initial_state=states, mask=mask)
+        loss = tf.reduce_sum(outputs * random(*outputs.shape, seed=9))
+    places = [*(w.value for w in layer.trainable_weights), sequence, *states]
+    return numpy(tape.gradient(loss, places, unconnected_gradients="zero"))
+
+
+# Values for the arguments that factories require, by their name.
+SMALL = {"features": FEATURES, "units": UNITS, "outputs": 2}
+
+
+LENGTHS = np.array([5, 2, 3])
+
+
+each_architecture = pytest.mark.parametrize("arch", ARCHS)
+
+
+def small_model(arch, **options):
+    factory = archs.get(arch)
+    required = [p.name for p in inspect.signature(factory).parameters.values() if p.default is p.empty]
+    return factory(**{name: SMALL[name] for name in required} | options)
+
+
+def answers(outputs, x):
+    """The outputs; of one for each time step, those before the lengths, in a row."""
+    lengths = x.get("decoder_lengths", x["lengths"])
+    rows = [row[:n] for row, n in zip(outputs, lengths, strict=True)]
+    return tf.concat(rows, axis=0) if len(outputs.shape) == 3 else outputs
+
+
+def request(model, time=TIME):
+    """What a small model takes: random vectors or tokens of `time` steps, and their lengths."""
+    takes = model.input if isinstance(model.input, dict) else {"inputs": model.input}
+    tokens = np.random.default_rng(5).integers(0, SMALL["outputs"], (BATCH, time))
+    return {
+        name: LENGTHS * time // TIME
+        if name.endswith("lengths")
+        else (tokens if tensor.dtype == "int32" else inputs(time).astype("float32"))
+        for name, tensor in takes.items()
+    }
+
+
+def call(model, x):
+    return model(x if isinstance(model.input, dict) else x["inputs"])
+
+
+def behind(x, fill, more=0):
+    """The request with other values behind the lengths, and `more` time steps of them."""
+    changed = {}
+    for name, value in x.items():
+        if value.ndim > 1:
+            sides = [(0, 0), (0, more)] + [(0, 0)] * (value.ndim - 2)
+            value = np.pad(value, sides)
+            lengths = x[name.replace("inputs", "lengths")]
+            value[np.arange(value.shape[1]) >= lengths[:, None]] = fill if value.dtype == "float32" else 0
+        changed[name] = value
+    return changed
