@@ -61,7 +61,7 @@ def load(cfg, data_dir=None):
     builder = data.prepare(cfg.dataset, data_dir=data_dir)
     before = (cfg.participant - 2) % 8 + 1
     gestures = {"train": [], before: [], cfg.participant: []}
-    for example in builder.as_dataset(split=DATASETS[cfg.dataset]).as_numpy_iterator():
+    for example in data.examples(builder, DATASETS[cfg.dataset]):
         rows = np.stack([example["features"][f"accel_{axis}"] for axis in "xyz"], axis=-1, dtype=np.float32)
         split = gestures.get(example["participant"], gestures["train"])
         split.append({"rows": rows, "label": example["gesture"]})
