@@ -62,7 +62,7 @@ def test_list_and_show_are_quick(capsys):
         (["predict", NAME, "test:0"], "Expected an exported model"),
         (["export", NAME, "b"], "no further arguments, received b"),
         (["predict", NAME], "required: input"),
-        ([], "required: COMMAND"),
+        ([], "Expected a command: list, show, train, "),
     ],
 )
 def test_what_it_says_when_it_cannot(arguments, message, tmp_path, monkeypatch, capsys):
