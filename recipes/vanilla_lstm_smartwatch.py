@@ -163,7 +163,7 @@ def read_input(text, cfg, data_dir=None):
         number = pictures.index(text, len(gestures["rows"]))
         return request(gestures, number, number + 1)
     try:
-        with open(text, newline="") as file:
+        with open(text, newline="", encoding="utf-8") as file:
             rows = np.array([row for row in csv.reader(file) if row], np.float32)
     except (OSError, ValueError) as error:
         wanted = "the path of a CSV file of rows x,y,z or test:N"
