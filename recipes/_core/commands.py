@@ -21,7 +21,10 @@ def train(recipe, arguments):
         folder = sessions.find_folder(arguments.runs, arguments.name, finished=False)
         cfg, precision = _as_started(recipe, folder, arguments)
     device = sessions.use_device(arguments.device, precision)
-    _check(recipe, cfg)
+    try:
+        _check(recipe, cfg)
+    except RecipeError as error:
+        raise other_version(folder, error) if arguments.resume else error from error
     if not arguments.resume:
         files.check_writable(arguments.runs / arguments.name)
         folder = sessions.new_folder(arguments.runs, arguments.name, cfg, precision)

@@ -1,6 +1,5 @@
 """Files and folders: the options that name them, and writing that leaves the old file or the whole new one."""
 
-import argparse
 import contextlib
 import fcntl
 import json
@@ -20,14 +19,18 @@ def path(text):
 
 
 def folder(text):
-    """As `path`, of a folder that TensorFlow writes to and reads from."""
+    """As `path`, of a folder that TensorFlow writes to and reads from.
+
+    Raises:
+        RecipeError: TensorFlow would take the name for something else.
+    """
     found = path(text)
     if "://" in text:
-        raise argparse.ArgumentTypeError(f"expected a folder of this machine, received {text!r}")
+        raise RecipeError(f"Expected a folder of this machine, received {text!r}.")
     if set(PATTERN) & set(text):
-        raise argparse.ArgumentTypeError(f"expected a folder without any of {PATTERN} in its name, received {text!r}")
+        raise RecipeError(f"Expected a folder without any of {PATTERN} in its name, received {text!r}.")
     if os.fsencode(found) != str(found).encode(errors="surrogateescape"):
-        raise argparse.ArgumentTypeError(f"expected a name in UTF-8, received {text!r}: set a locale such as C.UTF-8")
+        raise RecipeError(f"Expected a name in UTF-8, received {text!r}. Set a locale such as C.UTF-8.")
     return found
 
 
@@ -47,7 +50,9 @@ def check_writable(*folders):
             write(trials[0] / "file", "-")
             trials.append(trials[0].rename(f"{trials[0]}-renamed"))
         except OSError as error:
-            raise RecipeError(f"Expected a folder that can be written to, received {place} ({error}).") from None
+            raise RecipeError(
+                f"Expected a folder that can be written to, received {place} ({error.strerror})."
+            ) from None
         finally:
             for trial in trials:
                 shutil.rmtree(trial, ignore_errors=True)

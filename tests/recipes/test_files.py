@@ -1,6 +1,5 @@
 """Files and folders: what a command line may name, and writing that loses nothing."""
 
-import argparse
 import errno
 import fcntl
 import os
@@ -32,7 +31,7 @@ def test_a_tilde_is_the_home_folder(monkeypatch, tmp_path):
 
 @pytest.mark.parametrize("name", ["a[b", "a]b", "a*", "a?", "a\\b", "gs://bucket/a"])
 def test_a_folder_that_tensorflow_would_read_as_something_else_is_refused(name):
-    with pytest.raises(argparse.ArgumentTypeError, match="expected a folder"):
+    with pytest.raises(RecipeError, match="Expected a folder"):
         files.folder(name)
     assert files.path("a[b") == pathlib.Path("a[b")
 
