@@ -1,5 +1,6 @@
 """Batches in a fixed order, and datasets with and without a network."""
 
+import collections
 import hashlib
 import importlib.metadata
 import os
@@ -7,6 +8,7 @@ import pathlib
 import shutil
 import threading
 import time
+import types
 
 import numpy as np
 import pytest
@@ -294,6 +296,41 @@ def test_columns_tells_lengths_also_where_all_are_equal():
     assert set(table) == {"x", "x_length", "y", "text"}
     np.testing.assert_array_equal(table["x_length"], [2, 2])
     assert table["x"].shape == (2, 2, 1)
+
+
+EQUAL = {
+    "stacked_lstm_chorales": [{"roll": np.eye(5, 88, dtype=np.uint8)}] * 3,
+    "vanilla_lstm_smartwatch": [
+        {"features": {f"accel_{axis}": np.arange(5.0) for axis in "xyz"}, "participant": person, "gesture": 1}
+        for person in range(1, 9)
+    ],
+    "cnn_lstm_spoken_digit": [
+        {"audio": np.arange(5), "label": 1, "audio/filename": f"1_{speaker}_{take}.wav".encode()}
+        for speaker in ("theo", "george")
+        for take in (4, 5)
+    ],
+    "bidirectional_lstm_ewt": [
+        {"tokens": np.array([b"a"] * 5), "upos": np.ones(5, int), "head": np.array([b"1"] * 5)} for _ in range(2)
+    ],
+}
+
+
+@pytest.mark.parametrize("name", EQUAL)
+@pytest.mark.parametrize("batch_size", [1, 2])
+def test_a_page_takes_examples_of_one_length(name, batch_size, monkeypatch):
+    page = importlib.import_module(f"recipes.{name}")
+    feature = types.SimpleNamespace(names=["a", "b"], feature=types.SimpleNamespace(names=["a", "b"]))
+    builder = types.SimpleNamespace(info=types.SimpleNamespace(features=collections.defaultdict(lambda: feature)))
+    monkeypatch.setattr(data, "prepare", lambda *_, **__: builder)
+    monkeypatch.setattr(data, "examples", lambda *_, **__: iter(EQUAL[name]))
+    monkeypatch.setattr(data, "describe", lambda *_: {})
+    splits = page.load(page.Config(batch_size=batch_size))
+    (length,) = (key for key in splits.test if key.endswith("_length"))
+    assert set(splits.test[length].numpy()) == {5}
+    assert splits.test[length.removesuffix("_length")].shape[1] == 5
+    for batches in (splits.train, splits.validation):
+        inputs, _ = next(iter(batches.epoch()))
+        assert np.all(inputs["lengths"] >= 1)
 
 
 def test_examples_of_like_length_share_a_batch_in_an_order_that_stays_random_and_can_be_resumed():

@@ -119,9 +119,8 @@ def test_the_figure_puts_a_mark_at_each_mean_and_an_arrow_at_what_is_far_off(cap
     run("20260101-120000", 0.95, seed=0)
     run("20260101-120001", 0.97, seed=1)
     report(capsys)
-    (figure,) = re.findall(
-        r"<div class=strips>.*?</div></div>", pathlib.Path("report.html").read_text(encoding="utf-8")
-    )
+    text = pathlib.Path("report.html").read_text(encoding="utf-8")
+    (figure,) = re.findall(r"<div class=strips>.*?</div></div>", text)
     # From 91 to 97 %, with 6 % of that on each side.
     expected = {95: 66.07, 96: 75.0, 97: 83.93, 91: 5.36}
     expected = {at: 100 * (at - 91 + 0.36) / 6.72 for at in expected}
