@@ -3,6 +3,7 @@
 import dataclasses
 import os
 import pathlib
+import re
 import shutil
 import zipfile
 
@@ -99,19 +100,22 @@ def predict(recipe, arguments):
     answer, path = exporter.load(arguments.saved_models / arguments.name, arguments.name, arguments.version)
     cfg = _config(recipe, path)
     try:
-        requests = [recipe.read_input(_expanded(text), cfg, arguments.data_dir) for text in arguments.inputs]
+        requests = [recipe.read_input(_as_meant(text), cfg, arguments.data_dir) for text in arguments.inputs]
         for request in requests:
             print(f"{path}: {recipe.show(answer(request))}")
-    except UnicodeEncodeError as error:
-        raise RecipeError(f"Expected text that this locale can read, received {error.object!r}.") from error
     except tf.errors.InvalidArgumentError as error:
         raise RecipeError(signatures.words(error)) from error
 
 
-def _expanded(text):
-    """An input of `predict`; of a file below `~`, its path."""
+def _as_meant(text):
+    """An input of `predict`: of a file, also below `~`, its path; of a text, its characters in whatever locale."""
     path = os.path.expanduser(text)
-    return path if os.path.isfile(path) else text
+    if os.path.isfile(path):
+        return path
+    try:
+        return os.fsencode(text).decode() if re.search("[\ud800-\udfff]", text) else text  # what was no character there
+    except UnicodeDecodeError as error:
+        raise RecipeError(f"Expected a text in UTF-8, received {text!r} ({reason(error)}).") from None
 
 
 def _check(recipe, cfg):

@@ -16,6 +16,7 @@ from PIL import Image
 
 from recipes import vanilla_lstm_mnist
 from recipes._core import cli, session, training
+from recipes._core.errors import RecipeError
 
 NAME = "vanilla_lstm_mnist"
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -359,6 +360,18 @@ def test_a_damaged_run_or_export_is_named(
         assert len(error.splitlines()) == 1
 
 
+def test_an_input_is_a_path_or_the_text_that_was_meant(tmp_path, monkeypatch):
+    as_meant = cli._import("recipes._core.commands")._as_meant
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "a").write_text("")
+    assert as_meant("~/a") == str(tmp_path / "a")
+    for text in ("~/b", "~", "", "test:0", "ä", "x" * 10_000):
+        assert as_meant(text) == text
+    assert as_meant("ä".encode().decode("ascii", "surrogateescape")) == "ä"
+    with pytest.raises(RecipeError, match="Expected a text in UTF-8, received"):
+        as_meant(b"\xff".decode("ascii", "surrogateescape"))
+
+
 def test_a_run_of_another_recipe_is_told(in_trained, capsys):
     (folder,) = (in_trained / "runs" / NAME).iterdir()
     status, _, error = run(capsys, "evaluate", "stacked_lstm_sunspots", f"--run={folder}")
@@ -450,6 +463,6 @@ def test_trainings_that_begin_at_once_on_a_fresh_data_folder_all_end(tmp_path):
     trainings = [subprocess.Popen(command, stdout=subprocess.DEVNULL, **options) for _ in range(3)]
     for training_ in trainings:
         error = training_.communicate()[1]
-        assert (training_.returncode, error) == (0, b"")
+        assert training_.returncode == 0, error
     assert len(list((tmp_path / "runs" / NAME).glob("*/card.json"))) == 3
     assert {path.name for path in (tmp_path / "saved_models" / NAME).iterdir()} == {"1", "2", "3"}
