@@ -44,6 +44,8 @@ def train(recipe, arguments):
             path, card = recipe.run(cfg, session)
             files.write_json(folder / "card.json", card | {"saved_model": str(path)})
         except BaseException as error:
+            if is_of_machine(error) and not folder.is_dir():
+                raise RecipeError(f"{folder} was removed while the training wrote to it ({reason(error)}).") from error
             can_go_on = sessions.newest_checkpoint(folder)[0]
             if not can_go_on and not arguments.resume:
                 shutil.rmtree(folder, ignore_errors=True)

@@ -316,6 +316,17 @@ def test_a_disk_that_fills_up_stops_a_training_that_goes_on_later(tmp_path, monk
     assert [line.split()[1] for line in out.splitlines() if line.startswith("epoch")] == ["2/3", "3/3"]
 
 
+def test_a_run_that_is_removed_while_it_is_trained_is_told(unfinished, monkeypatch, capsys):
+    def lose(cfg, session):
+        shutil.rmtree(session.folder)
+        (session.folder / "metrics.csv").write_text("")
+
+    monkeypatch.setattr(vanilla_lstm_mnist, "run", lose)
+    status, _, error = run(capsys, "train", NAME, "--resume")
+    assert status == 2
+    assert error.startswith(f"error: runs/{NAME}/{unfinished.name} was removed while the training wrote to it (")
+
+
 def test_a_start_that_fails_leaves_no_run_and_a_resumed_one_is_never_removed(unfinished, monkeypatch, capsys):
     def fail(cfg, session):
         raise OSError("no data")
