@@ -98,7 +98,7 @@ def load(cfg, data_dir=None):
 def sentences(builder, split):
     """The words of each sentence, joined by spaces, and the numbers of their tags."""
     decoders = tfds.decode.PartialDecoding({"tokens": True, "upos": True, "head": True})
-    examples = builder.as_dataset(split=split, decoders=decoders).as_numpy_iterator()
+    examples = data.examples(builder, split, decoders)
     kept = ((example["tokens"], example["upos"], example["head"] != b"None") for example in examples)
     return data.columns(
         {"sentence": b" ".join(words[keep]), "tags": tags[keep].astype(np.int32)} for words, tags, keep in kept

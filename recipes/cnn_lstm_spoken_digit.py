@@ -76,7 +76,7 @@ def load(cfg, data_dir=None):
     """The splits of the dataset. Samples stay int16 until they are batched."""
     builder = data.prepare(cfg.dataset, data_dir=data_dir)
     recordings = {"train": [], "validation": [], "test": []}
-    for example in builder.as_dataset(split=DATASETS[cfg.dataset]).as_numpy_iterator():
+    for example in data.examples(builder, DATASETS[cfg.dataset]):
         _, speaker, take = example["audio/filename"].decode().removesuffix(".wav").split("_")
         tested = int(take) < 5 if cfg.speaker == "take" else speaker == cfg.speaker
         split = "test" if tested else "validation" if 5 <= int(take) < 8 else "train"

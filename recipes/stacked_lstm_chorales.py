@@ -18,7 +18,6 @@ import dataclasses
 import keras
 import numpy as np
 import tensorflow as tf
-import tensorflow_datasets as tfds
 
 import archs
 from archs._core import checks
@@ -88,8 +87,7 @@ def load(cfg, data_dir=None):
     """The splits of the dataset. Rolls stay bytes, (pieces, frames, 88), until they are batched."""
     builder = data.prepare(f"piano_rolls/{cfg.dataset}", data_dir=data_dir)
     train, validation, test = (
-        [example["roll"] for example in tfds.as_numpy(builder.as_dataset(split=split))]
-        for split in ("train", "validation", "test")
+        [example["roll"] for example in data.examples(builder, split)] for split in ("train", "validation", "test")
     )
     train, validation, test = (
         data.columns({"roll": roll} for roll in rolls) for rolls in (windows(train, cfg.window), validation, test)

@@ -168,7 +168,7 @@ def read_input(text, cfg, data_dir=None):
         past = load(cfg, data_dir).test["past"]
         return request(past[pictures.index(text, len(past)), None])
     try:
-        numbers = [float(line) for line in pathlib.Path(text).read_text().split()]
+        numbers = [float(line) for line in pathlib.Path(text).read_text(encoding="utf-8").split()]
     except (OSError, ValueError) as error:
         raise RecipeError(
             f"Expected a text with a number in each line, or test:N, received {text!r} ({error})."

@@ -61,7 +61,7 @@ def load(cfg, data_dir=None):
     builder = data.prepare(cfg.dataset, data_dir=data_dir)
     before = (cfg.participant - 2) % 8 + 1
     gestures = {"train": [], before: [], cfg.participant: []}
-    for example in builder.as_dataset(split=DATASETS[cfg.dataset]).as_numpy_iterator():
+    for example in data.examples(builder, DATASETS[cfg.dataset]):
         rows = np.stack([example["features"][f"accel_{axis}"] for axis in "xyz"], axis=-1, dtype=np.float32)
         split = gestures.get(example["participant"], gestures["train"])
         split.append({"rows": rows, "label": example["gesture"]})
@@ -163,7 +163,7 @@ def read_input(text, cfg, data_dir=None):
         number = pictures.index(text, len(gestures["rows"]))
         return request(gestures, number, number + 1)
     try:
-        with open(text, newline="") as file:
+        with open(text, newline="", encoding="utf-8") as file:
             rows = np.array([row for row in csv.reader(file) if row], np.float32)
     except (OSError, ValueError) as error:
         wanted = "the path of a CSV file of rows x,y,z or test:N"

@@ -5,6 +5,7 @@ import gzip
 import lzma
 
 import numpy as np
+import statsmodels  # noqa: F401  # here its lack is told before a training; `autoregression` imports the rest
 from sklearn.linear_model import LogisticRegression
 
 

@@ -16,7 +16,7 @@ import statistics
 import subprocess
 import sys
 
-from recipes._core import bench_worker
+from recipes._core import bench_worker, files
 from recipes._core.errors import RecipeError, install
 
 SIZES = [(32, 100, 128, 128), (64, 100, 128, 256), (20, 35, 650, 650)]
@@ -50,7 +50,7 @@ class Worker:
         threads = {f"{name}_NUM_THREADS": str(threads) for name in ("OMP", "MKL", "OPENBLAS")}
         environment = os.environ | threads | {"TF_CPP_MIN_LOG_LEVEL": "3", "PYTHONPATH": os.pathsep.join(sys.path)}
         pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
-        self.process = subprocess.Popen(command, **pipes, text=True, env=environment)
+        self.process = subprocess.Popen(command, **pipes, encoding="utf-8", env=environment)
 
     def ask(self, do, **request):
         """The answer, a dict; of one that failed, with `error` alone."""
@@ -241,18 +241,25 @@ def add_arguments(command):
     command.add_argument(
         "--growth", action="store_true", help="double time, batch and units of 32,50,128,128 one at a time instead"
     )
-    command.add_argument("--json", type=pathlib.Path, metavar="FILE", help="write all figures there, too")
+    command.add_argument("--json", type=files.path, metavar="FILE", help="write all figures there, too")
     serve = command.add_argument_group("a server, instead of cells")
     serve.add_argument("--serve", metavar="RECIPE", help="measure the server of its exported model")
-    serve.add_argument("--saved-models", type=pathlib.Path, default=pathlib.Path("saved_models"), help="of all exports")
+    serve.add_argument("--saved-models", type=files.path, default="saved_models", help="of all exports")
     serve.add_argument("--seconds", type=_seconds, default=5.0, help="of each timed run; default: 5")
-    serve.add_argument("--kserve", metavar="PYTHON", help="of an environment with kserve: measure its server, too")
+    serve.add_argument(
+        "--kserve",
+        type=os.path.expanduser,
+        metavar="PYTHON",
+        help="of an environment with kserve: measure its server, too",
+    )
 
 
 def bench(options):
     """Measures and prints; see the module."""
-    if options.json and not options.json.resolve().parent.is_dir():
-        raise RecipeError(f"Expected --json in a folder that exists, received {options.json}.")
+    if options.json and not options.json.is_file():
+        if options.json.is_dir() or not options.json.resolve().parent.is_dir():
+            raise RecipeError(f"Expected a file for --json in a folder that exists, received {options.json}.")
+        files.check_writable(options.json.resolve().parent)
     options.rounds = options.rounds or (3 if options.serve else 9)
     if options.serve:
         from recipes._core.server import bench as server  # which needs this module
@@ -278,7 +285,7 @@ def bench(options):
 
 def _write(path, facts, rows):
     if path:
-        path.write_text(json.dumps({**facts, "rows": rows}, indent=1) + "\n")
+        path.write_text(json.dumps({**facts, "rows": rows}, indent=1) + "\n", encoding="utf-8")
 
 
 def _print_rows(run, cells):
@@ -376,7 +383,7 @@ def cores():
 
 def processor():
     with contextlib.suppress(OSError):
-        for line in pathlib.Path("/proc/cpuinfo").read_text().splitlines():
+        for line in pathlib.Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
             if line.startswith("model name"):
                 return line.partition(":")[2].strip()
     return platform.processor() or platform.machine()

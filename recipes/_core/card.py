@@ -34,14 +34,16 @@ def card(session, config, model, splits, metrics, history):
 def _commit():
     """The commit of the project's checkout, with a `+` where files differ from it; None outside a checkout."""
     here = pathlib.Path(__file__).resolve().parents[2]
-    git = ["git", "-C", str(here)]
-    status = [*git, "status", "--porcelain", "--", ".", ":!saved_models"]  # where kept cards and exports come to lie
+
+    def git(*arguments):
+        run = subprocess.run(["git", "-C", str(here), *arguments], capture_output=True, encoding="utf-8", check=True)
+        return run.stdout.strip()
+
     try:
-        top = subprocess.run([*git, "rev-parse", "--show-toplevel"], capture_output=True, text=True, check=True).stdout
-        if pathlib.Path(top.strip()) != here:
+        if pathlib.Path(git("rev-parse", "--show-toplevel")) != here:
             return None  # installed inside somebody else's repository
-        commit = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=True).stdout.strip()
-        changes = subprocess.run(status, capture_output=True, text=True, check=True).stdout
-    except (OSError, subprocess.CalledProcessError):
+        commit = git("rev-parse", "HEAD")
+        changes = git("status", "--porcelain", "--", ".", ":!saved_models")  # where kept cards and exports come to lie
+    except (OSError, ValueError, subprocess.CalledProcessError):
         return None
     return commit + ("+" if changes else "")

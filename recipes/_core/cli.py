@@ -19,8 +19,8 @@ import pathlib
 import sys
 import tempfile
 
-from recipes._core import bench, report
-from recipes._core.errors import RecipeError, install
+from recipes._core import bench, files, report
+from recipes._core.errors import RecipeError, install, is_of_machine, reason
 
 COMMANDS = ("list", "show", "train", "evaluate", "export", "predict", "serve", "report", "keep", "bench")
 _WITHOUT_A_NAME = ("list", "serve", "report", "keep", "bench")
@@ -40,7 +40,7 @@ def page_text(name):
     """
     if name not in names():
         raise RecipeError(f"Expected the name of a recipe, received {name!r}. {nearest(name, names())}")
-    return (PAGES / f"{name}.py").read_text()
+    return (PAGES / f"{name}.py").read_text(encoding="utf-8")
 
 
 def page(name):
@@ -48,7 +48,11 @@ def page(name):
     page_text(name)
     try:
         return _import(f"recipes.{name}")
+    except SyntaxError as error:
+        raise RecipeError(f"Expected Python in {error.filename}, line {error.lineno}: {error.msg}.") from error
     except ModuleNotFoundError as error:
+        if str(error.name).partition(".")[0] in ("archs", "recipes"):  # no package would bring it
+            raise
         raise RecipeError(f"{error}. To run recipes, {install('recipes')}") from error
 
 
@@ -76,7 +80,7 @@ def _stderr_held_back():
         os.dup2(held.fileno(), 2)
         try:
             yield
-        except ModuleNotFoundError:
+        except (ModuleNotFoundError, SyntaxError, KeyboardInterrupt):
             raise
         except BaseException:
             held.seek(0)
@@ -101,9 +105,9 @@ def parser():
         if name not in _WITHOUT_A_NAME:
             command.add_argument("name", help="of the recipe")
         if name not in ("show", *_WITHOUT_A_NAME):
-            command.add_argument("--runs", type=pathlib.Path, default="runs", help="folder of all runs")
-            command.add_argument("--saved-models", type=pathlib.Path, default="saved_models", help="of all exports")
-            command.add_argument("--data-dir", help="where TFDS keeps its data")
+            command.add_argument("--runs", type=files.folder, default="runs", help="folder of all runs")
+            command.add_argument("--saved-models", type=files.folder, default="saved_models", help="of all exports")
+            command.add_argument("--data-dir", type=os.path.expanduser, help="where TFDS keeps its data")
         return command
 
     add("list", "Name the recipes.")
@@ -117,10 +121,10 @@ def parser():
     command.add_argument("--resume", action="store_true", help="go on with the newest run that is not finished")
     command.add_argument("--checkpoint-minutes", type=float, default=5.0, help="between checkpoints within an epoch")
     command = add("evaluate", "Measure a trained model on the test split.")
-    command.add_argument("--run", type=pathlib.Path, help="folder of the run; default: the newest finished one")
+    command.add_argument("--run", type=files.path, help="folder of the run; default: the newest finished one")
     command.add_argument("--saved-model", action="store_true", help="measure the newest exported model instead")
     command = add("export", "Export the model of a run as a SavedModel, without training again.")
-    command.add_argument("--run", type=pathlib.Path, help="folder of the run; default: the newest finished one")
+    command.add_argument("--run", type=files.path, help="folder of the run; default: the newest finished one")
     command.add_argument("--onnx", action="store_true", help="also as ONNX, checked against the SavedModel")
     command.add_argument("--litert", action="store_true", help="also as LiteRT, for one row, checked likewise")
     command.add_argument("--xla", action="store_true", help="with a signature `xla`: serving_default, compiled by XLA")
@@ -129,9 +133,7 @@ def parser():
     command.add_argument("--version", type=int, help="of the exported model; default: the newest")
     command = add("serve", "Answer requests for the exported models, as TensorFlow Serving does.")
     command.add_argument("names", nargs="*", metavar="RECIPE", help="default: all that have an export, also later ones")
-    command.add_argument(
-        "--saved-models", type=pathlib.Path, default=pathlib.Path("saved_models"), help="of all exports"
-    )
+    command.add_argument("--saved-models", type=files.path, default="saved_models", help="of all exports")
     command.add_argument("--host", default="127.0.0.1", help="address to listen on; default: this machine only")
     command.add_argument("--port", type=int, default=8501, help="of REST and the page; 0: any that is free")
     command.add_argument("--grpc-port", type=int, default=8500, help="of gRPC; 0: any that is free")
@@ -149,9 +151,14 @@ def parser():
 
 def main(argv=None):
     """Runs a command; returns the exit status: 0, 2 for what the user can mend, 130 when a signal stopped it."""
+    argv = sys.argv[1:] if argv is None else argv
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(AttributeError):  # a stream of somebody else's
+            stream.reconfigure(errors="backslashreplace")  # a locale may lack a character
     try:
-        argv = sys.argv[1:] if argv is None else argv
-        if argv and not argv[0].startswith("-") and argv[0] not in COMMANDS:
+        if not argv:
+            raise RecipeError(f"Expected a command: {', '.join(COMMANDS)}. With --help it says what each does.")
+        if not argv[0].startswith("-") and argv[0] not in COMMANDS:
             raise RecipeError(f"Expected a command, received {argv[0]!r}. {nearest(argv[0], COMMANDS)}")
         arguments, settings = parser().parse_known_args(argv)
         if settings and arguments.command != "train":
@@ -164,18 +171,23 @@ def main(argv=None):
             recipe = page(arguments.name)
             getattr(_import("recipes._core.commands"), arguments.command)(recipe, arguments)
         return 0
-    except (RecipeError, OSError) as error:
+    except RecipeError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         hint = " A training that has a checkpoint goes on from it with --resume." if "train" in argv[:1] else ""
         print(f"Stopped.{hint}", file=sys.stderr)
         return 130
+    except Exception as error:
+        if not is_of_machine(error):
+            raise
+        print(f"error: {reason(error)}", file=sys.stderr)
+        return 2
 
 
 def _list(arguments):
-    for name in names():
-        print(f"{name}  {ast.get_docstring(ast.parse(page_text(name))).splitlines()[0]}")
+    for name, tree in _trees().items():
+        print(f"{name}  {(ast.get_docstring(tree) or '').partition(chr(10))[0]}")
 
 
 def _show(arguments):
@@ -206,4 +218,11 @@ def _keep(arguments):
 
 
 def _trees():
-    return {name: ast.parse(page_text(name)) for name in names()}
+    """Name of a recipe -> syntax tree of its page; one that cannot be read is left out, and told on stderr."""
+    trees = {}
+    for name in names():
+        try:
+            trees[name] = ast.parse(page_text(name))
+        except (SyntaxError, ValueError) as error:
+            print(f"skipped: {PAGES / name}.py cannot be read ({error})", file=sys.stderr)
+    return trees

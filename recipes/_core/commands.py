@@ -1,25 +1,33 @@
 """What the commands do once TensorFlow is there: `train`, `evaluate`, `export`, `predict`."""
 
-import json
+import dataclasses
+import os
 import pathlib
+import re
 import shutil
+import zipfile
 
 import keras
 import tensorflow as tf
 
-from recipes._core import config, export as exporter, session as sessions, signatures
-from recipes._core.errors import RecipeError
+from recipes._core import config, export as exporter, files, session as sessions, signatures
+from recipes._core.errors import RecipeError, is_of_machine, other_version, reason, told
 
 
 def train(recipe, arguments):
     """Trains a recipe, or goes on with its newest unfinished run; prints what came out."""
     cfg, precision = config.parse(recipe, arguments.settings), arguments.precision or "float32"
+    exporter.check(arguments.saved_models / arguments.name)
     if arguments.resume:
         folder = sessions.find_folder(arguments.runs, arguments.name, finished=False)
         cfg, precision = _as_started(recipe, folder, arguments)
     device = sessions.use_device(arguments.device, precision)
-    _check(recipe, cfg)
+    try:
+        _check(recipe, cfg)
+    except RecipeError as error:
+        raise other_version(folder, error) if arguments.resume else error from error
     if not arguments.resume:
+        files.check_writable(arguments.runs / arguments.name)
         folder = sessions.new_folder(arguments.runs, arguments.name, cfg, precision)
     session = sessions.Session(
         recipe=arguments.name,
@@ -30,16 +38,21 @@ def train(recipe, arguments):
         checkpoint_minutes=arguments.checkpoint_minutes,
         device=device,
     )
-    session.exports.mkdir(parents=True, exist_ok=True)  # before the training, so that a wrong place is told at once
     with sessions.locked(folder):
         print(f"Run:        {folder}\nDevice:     {device}", flush=True)
         try:
             path, card = recipe.run(cfg, session)
-        except BaseException:
-            if not (folder / "checkpoint").exists():  # nothing to resume
-                shutil.rmtree(folder)
-            raise
-        sessions.write_json(folder / "card.json", card | {"saved_model": str(path)})
+            files.write_json(folder / "card.json", card | {"saved_model": str(path)})
+        except BaseException as error:
+            if is_of_machine(error) and not folder.is_dir():
+                raise RecipeError(f"{folder} was removed while the training wrote to it ({reason(error)}).") from error
+            can_go_on = sessions.newest_checkpoint(folder)[0]
+            if not can_go_on and not arguments.resume:
+                shutil.rmtree(folder, ignore_errors=True)
+            if not can_go_on or not is_of_machine(error):
+                raise
+            how = "Mend that, and go on from its checkpoint with --resume."
+            raise RecipeError(f"The training in {folder} stopped: {reason(error)}. {how}") from error
     print(f"\nTrained in {card['training']['seconds']:.0f} s; pictures, metrics and card are in {folder}")
     _print_metrics(card["metrics"])
     _print_export(recipe, path, card)
@@ -63,8 +76,12 @@ def evaluate(recipe, arguments):
 
 def export(recipe, arguments):
     """Exports the model of a run once more, as a new version."""
+    formats = [kind for kind in ("onnx", "litert") if getattr(arguments, kind)]
+    exporter.check(arguments.saved_models / arguments.name, formats)
     folder, _, model, splits = _trained(recipe, arguments)
     facts, functions, sample = _card(folder), recipe.serving(model, splits), recipe.sample(model, splits)
+    if missing := {"metrics", "precision", "dataset", "parameters", "training", "versions", "commit"} - facts.keys():
+        raise other_version(folder, f"its card has no {', '.join(sorted(missing))}")
     if arguments.xla:
         functions["xla"] = recipe.serving(signatures.Compiled(model), splits)["serving_default"]
         sample["xla"] = sample["serving_default"]
@@ -74,7 +91,7 @@ def export(recipe, arguments):
         card={name: fact for name, fact in facts.items() if name not in ("saved_model", "sample")}
         | {"labels": list(splits.labels)},
         folder=arguments.saved_models / arguments.name,
-        formats=[kind for kind in ("onnx", "litert") if getattr(arguments, kind)],
+        formats=formats,
     )
     _print_export(recipe, path, card)
 
@@ -85,11 +102,22 @@ def predict(recipe, arguments):
     answer, path = exporter.load(arguments.saved_models / arguments.name, arguments.name, arguments.version)
     cfg = _config(recipe, path)
     try:
-        requests = [recipe.read_input(text, cfg, arguments.data_dir) for text in arguments.inputs]
+        requests = [recipe.read_input(_as_meant(text), cfg, arguments.data_dir) for text in arguments.inputs]
         for request in requests:
             print(f"{path}: {recipe.show(answer(request))}")
     except tf.errors.InvalidArgumentError as error:
         raise RecipeError(signatures.words(error)) from error
+
+
+def _as_meant(text):
+    """An input of `predict`: of a file, also below `~`, its path; of a text, its characters in whatever locale."""
+    path = os.path.expanduser(text)
+    if os.path.isfile(path):
+        return path
+    try:
+        return os.fsencode(text).decode() if re.search("[\ud800-\udfff]", text) else text  # what was no character there
+    except UnicodeDecodeError as error:
+        raise RecipeError(f"Expected a text in UTF-8, received {text!r} ({reason(error)}).") from None
 
 
 def _check(recipe, cfg):
@@ -106,17 +134,21 @@ def _as_started(recipe, folder, arguments):
     Raises:
         RecipeError: the command line asks for others.
     """
-    saved = json.loads((folder / "config.json").read_text())
+    saved = files.read_json(folder / "config.json")
     asked = config.parse_values(recipe.Config, arguments.settings)
     if arguments.precision:
         asked["precision"] = arguments.precision
-    started = saved["config"] | {"precision": saved["precision"]}
+    try:
+        cfg = recipe.Config(**saved["config"])
+        started = dataclasses.asdict(cfg) | {"precision": saved["precision"]}
+    except (TypeError, ValueError, LookupError) as error:
+        raise other_version(folder, error) from error
     differing = [key for key, value in asked.items() if value != started[key]]
     if differing:
         expected = " ".join(f"--{key}={started[key]}" for key in differing)
         received = " ".join(f"--{key}={asked[key]}" for key in differing)
         raise RecipeError(f"Expected {expected}, with which {folder} was started, received {received}.")
-    return recipe.Config(**saved["config"]), saved["precision"]
+    return cfg, saved["precision"]
 
 
 def _trained(recipe, arguments):
@@ -127,20 +159,25 @@ def _trained(recipe, arguments):
             raise RecipeError(f"Expected the folder of a finished run, with its {name}, received {folder}.")
     sessions.use_device()
     cfg = _config(recipe, folder)
-    model = keras.saving.load_model(folder / "model.keras", compile=False)
+    unreadable = f"Expected the model of this version of the recipe, whole, in {folder / 'model.keras'}; train anew"
+    with told(unreadable, OSError, ValueError, TypeError, LookupError, zipfile.BadZipFile):
+        model = keras.saving.load_model(folder / "model.keras", compile=False)
     return folder, cfg, model, recipe.load(cfg, arguments.data_dir)
 
 
 def _config(recipe, folder):
     """The configuration of a finished run, or of an export."""
+    card, name = _card(folder), recipe.__name__.rpartition(".")[2]
+    if card.get("recipe") not in (None, name):
+        raise RecipeError(f"Expected what {name} trained, received {folder}, which is of {card['recipe']}.")
     try:
-        return recipe.Config(**_card(folder)["config"])
-    except (TypeError, ValueError) as error:
-        raise RecipeError(f"{folder} is of another version of this recipe, train anew ({error}).") from None
+        return recipe.Config(**card["config"])
+    except (TypeError, ValueError, LookupError) as error:
+        raise other_version(folder, error) from None
 
 
 def _card(folder):
-    return json.loads((pathlib.Path(folder) / "card.json").read_text())
+    return files.read_json(pathlib.Path(folder) / "card.json")
 
 
 def _print_metrics(metrics):

@@ -20,10 +20,13 @@ import warnings
 import numpy as np
 import tensorflow as tf
 import tensorflow_datasets as tfds
+from google.protobuf import json_format
+from tensorflow_datasets.core import constants
 from tensorflow_datasets.core.download import downloader
 from tensorflow_datasets.core.download.download_manager import NonMatchingChecksumError
 
-from recipes._core.errors import RecipeError
+from recipes._core.errors import RecipeError, reason, told
+from recipes._core.files import PATTERN, locked
 
 # As shipped, ten retries with back-off: a source that does not answer would hang for 205 seconds.
 downloader.MAX_RETRIES = 3
@@ -40,20 +43,60 @@ def prepare(name, *, embedded=None, data_dir=None):
         embedded: name of the recipe's dataset that needs no download, if it has one, for the error message.
         data_dir: where TFDS keeps its data. Default: TFDS' own, `~/tensorflow_datasets`.
 
+    Several processes may ask for one dataset at a time: one prepares it, and the others wait for that.
+
     Raises:
-        RecipeError: the source files are not there and cannot be downloaded, or hold something else.
+        RecipeError: the source files are not there and cannot be downloaded, or hold something else; the data folder
+            cannot be written to, or what it holds is damaged.
     """
     plain = name.partition("/")[0]
     if importlib.util.find_spec(f"recipes.datasets.{plain}"):
         importlib.import_module(f"recipes.datasets.{plain}.{plain}_dataset_builder")
-    builder = tfds.builder(name, data_dir=data_dir)
+    builder = _builder(name, data_dir)
+    root = builder.data_path.parents[2 if builder.builder_config else 1]
+    if set(PATTERN) & set(str(root)):
+        raise RecipeError(f"Expected a data folder without any of {PATTERN} in its name, received {root}.")
     if builder.is_prepared():
         return builder
+    with contextlib.ExitStack() as stack:
+        if "://" not in str(root):  # elsewhere there are no locks
+            try:
+                pathlib.Path(root).mkdir(parents=True, exist_ok=True)
+                lock = locked(root / f".{plain}.lock", f"Waiting for another process that prepares {plain} ...")
+                stack.enter_context(lock)
+            except OSError as error:
+                raise RecipeError(f"The dataset {name!r} cannot be prepared in {root}: {error}") from error
+            builder = _builder(name, data_dir)
+        if not builder.is_prepared():
+            _prepare(builder, name, root, embedded)
+            builder = _builder(name, data_dir)
+    if not builder.is_prepared():
+        raise RecipeError(f"{_damaged(builder)} (dataset_info.json is not there).")
+    return builder
+
+
+def _builder(name, data_dir):
+    """The TFDS builder, which has read what is in the data folder of its dataset."""
+    place = data_dir or constants.DATA_DIR
+    if "://" in str(place):
+        words, kinds = f"Expected a data folder that TensorFlow can read, received {place}", (Exception,)
+    else:
+        words = f"{place} holds a damaged {name!r}; remove its folder there, and it is prepared anew"
+        kinds = (json_format.ParseError, UnicodeDecodeError, tf.errors.OpError, OSError)
+    with told(words, *kinds):
+        return tfds.builder(name, data_dir=data_dir)
+
+
+def _damaged(builder):
+    return f"{builder.data_dir} is damaged; remove it, and the dataset is prepared anew"
+
+
+def _prepare(builder, name, root, embedded):
+    """Downloads and prepares the data of a builder."""
     if not sys.stderr.isatty():
         tfds.disable_progress_bar()
-    root = pathlib.Path(builder.data_dir).parents[2 if builder.builder_config else 1]
     downloads = root / "downloads"
-    manual = downloads / "manual" / plain
+    manual = downloads / "manual" / builder.name
     print(f"Preparing {name} in {root} (once) ...", flush=True)
     try:
         if not _anything_placed(builder, downloads):
@@ -68,9 +111,15 @@ def prepare(name, *, embedded=None, data_dir=None):
         raise RecipeError(str(error)) from error
     except ValueError as error:  # what is there is something else
         raise RecipeError(f"The dataset {name!r} cannot be prepared in {root}: {error}") from error
-    except (OSError, tfds.download.DownloadError, NonMatchingChecksumError) as error:
-        if not builder.url_infos:
-            raise RecipeError(f"The dataset {name!r} cannot be prepared in {root}: {error}") from error
+    except (AssertionError, OSError, tf.errors.OpError, tfds.download.DownloadError, NonMatchingChecksumError) as error:
+        is_missing = isinstance(error, AssertionError | FileNotFoundError | tf.errors.NotFoundError)
+        if is_missing and builder.MANUAL_DOWNLOAD_INSTRUCTIONS:
+            asked = " ".join(builder.MANUAL_DOWNLOAD_INSTRUCTIONS.split())
+            raise RecipeError(f"The dataset {name!r} needs files in {manual} that only you can get: {asked}") from error
+        if isinstance(error, AssertionError):
+            raise
+        if not builder.url_infos or _is_local(error):
+            raise RecipeError(f"The dataset {name!r} cannot be prepared in {root}: {reason(error)}") from error
         instead = f"take --dataset={embedded}, which needs no download, or " if embedded else ""
         files = _source_files(builder)
         shown = ", ".join(files[:8]) + (", ..." if len(files) > 8 else "")
@@ -79,7 +128,6 @@ def prepare(name, *, embedded=None, data_dir=None):
             f"Without a network, {instead}place the files\n"
             f"  {shown}\nin the folder\n  {manual}"
         ) from error
-    return builder
 
 
 def _source_files(builder):
@@ -127,27 +175,49 @@ def _check_network(builder):
         waited_for.remove(host)
 
 
+def _is_local(error):
+    """True of an error of this machine's files, and not of a network."""
+    if isinstance(error, ConnectionError | TimeoutError | socket.gaierror):
+        return False
+    return isinstance(error, tf.errors.OpError) or getattr(error, "errno", None) is not None
+
+
 def read(builder, split):
-    """All examples of a split, as a dict of feature name to tensor (examples, ...)."""
-    return builder.as_dataset(split=split, batch_size=-1)
+    """All examples of a split, as a dict of feature name to tensor (examples, ...).
+
+    Raises:
+        RecipeError: the records are damaged.
+    """
+    with told(_damaged(builder), tf.errors.OpError, OSError):
+        return builder.as_dataset(split=split, batch_size=-1)
+
+
+def examples(builder, split, decoders=None):
+    """The examples of a split one by one, as dicts of feature name to array; as `tfds.decode` says, where it is asked.
+
+    Raises:
+        RecipeError: the records are damaged.
+    """
+    with told(_damaged(builder), tf.errors.OpError, OSError):
+        yield from builder.as_dataset(split=split, decoders=decoders).as_numpy_iterator()
 
 
 def columns(examples):
-    """Examples whose features may differ in length, as what `read` returns: one tensor for each feature.
+    """Examples whose arrays may differ in length, as what `read` returns: one tensor for each feature.
 
     Args:
         examples: dicts of feature name to array, all with the same features; at least one.
 
     Returns:
-        A dict of feature name to tensor (examples, ...). Of a feature whose arrays differ in length, the tensor is
-        padded with zeros behind them, and `<name>_length`, int32 (examples,), tells how long each is.
+        A dict of feature name to tensor (examples, ...). Of a feature of arrays, which a scalar is not, the tensor is
+        padded with zeros at the end, and `<name>_length`, int32 (examples,), has the length of each.
     """
     result = {}
     examples = list(examples)
     for name in examples[0]:
         values = [np.asarray(example[name]) for example in examples]
-        lengths = [len(value) if value.ndim else None for value in values]
-        if len(set(lengths)) > 1:
+        if values[0].ndim:
+            lengths = [len(value) for value in values]
             padded = np.zeros((len(values), max(lengths), *values[0].shape[1:]), values[0].dtype)
             for row, value in zip(padded, values, strict=True):
                 row[: len(value)] = value

@@ -1,5 +1,6 @@
 """Export: a SavedModel that was seen to answer right in another process before a server can see it."""
 
+import json
 import os
 import pathlib
 import shutil
@@ -12,16 +13,19 @@ import numpy as np
 import tensorflow as tf
 
 from recipes._core import artifact, convert
-from recipes._core.errors import RecipeError
-from recipes._core.session import write_json
+from recipes._core.errors import RecipeError, told
+from recipes._core.files import check_writable, write_json
 
+# Packages are looked for where this process found them, which no option of Python's says, and none of the project's is.
 _REPLAY = """
-import sys
+import json, sys
+sys.path[:] = json.loads(sys.argv[1])
+sys.modules["archs"] = sys.modules["recipes"] = None
 import numpy as np
 import tensorflow as tf
 from tensorflow_serving.apis import prediction_log_pb2
-path, requests, target = sys.argv[1:]
-model, replies = tf.saved_model.load(path), {}
+requests, target = sys.argv[2:]
+model, replies = tf.saved_model.load("."), {}
 for record in tf.data.TFRecordDataset(requests).as_numpy_iterator():
     request = prediction_log_pb2.PredictionLog.FromString(record).predict_log.request
     name = request.model_spec.signature_name
@@ -54,9 +58,8 @@ def export(signatures, *, sample, card, folder, formats=()):
         RecipeError: the reloaded model answers otherwise than the live one, or holds what a server cannot run; or a
             format cannot be written.
     """
-    for kind in formats:
-        convert.packages(kind)  # before all the work
     folder = pathlib.Path(folder)
+    check(folder, formats)
     folder.mkdir(parents=True, exist_ok=True)
     _remove_leftovers(folder)
     # A server takes only whole numbers for versions, and so passes over this one.
@@ -82,6 +85,20 @@ def export(signatures, *, sample, card, folder, formats=()):
         shutil.rmtree(temporary, ignore_errors=True)
 
 
+def check(folder, formats=()):
+    """Tries what an export will need, before the work that comes before it.
+
+    Args:
+        folder, formats: as for `export`.
+
+    Raises:
+        RecipeError: the folder cannot be written to, or a package of a format is not installed.
+    """
+    for kind in formats:
+        convert.packages(kind)
+    check_writable(pathlib.Path(folder).parent, folder)  # beside the recipes' folders lies `models.config`
+
+
 def _verify(path, signatures, sample):
     """The answers of the model at `path` to `sample`, from a fresh process; checked against the live functions."""
     with tf.device("CPU:0"):  # as the other process: a GPU multiplies with fewer bits
@@ -89,11 +106,14 @@ def _verify(path, signatures, sample):
     with tempfile.TemporaryDirectory() as scratch:
         requests, reply = pathlib.Path(scratch, "requests"), pathlib.Path(scratch, "reply.npz")
         artifact.write_requests(requests, path.parent.name, sample)
+        places = json.dumps([os.path.abspath(place) for place in sys.path])
         run = subprocess.run(
-            [sys.executable, "-I", "-c", _REPLAY, str(path.resolve()), str(requests), str(reply)],
+            [sys.executable, "-c", _REPLAY, places, str(requests), str(reply)],
+            stdin=subprocess.DEVNULL,
             capture_output=True,
-            text=True,
-            cwd=scratch,
+            encoding="utf-8",
+            errors="replace",
+            cwd=path,  # so that its name, in which TensorFlow could see a pattern, is not told
             env=os.environ | {"CUDA_VISIBLE_DEVICES": "-1"},
         )
         if run.returncode:
@@ -160,7 +180,9 @@ def load(folder, recipe, version=None):
             f"To train and export one: python -m recipes train {recipe}"
         )
     path = pathlib.Path(folder) / str(version or there[-1])
-    model = tf.saved_model.load(str(path))
+    words = f"Expected a whole SavedModel in {path}; export it anew"
+    with told(words, OSError, ValueError, LookupError, tf.errors.OpError):
+        model = tf.saved_model.load(str(path))
     return as_arrays(model.signatures), path
 
 

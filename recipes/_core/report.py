@@ -11,6 +11,7 @@ import re
 import statistics
 import string
 
+from recipes._core import files
 from recipes._core.errors import RecipeError
 from recipes._core.runs import Configuration, by_dataset, read, words
 
@@ -19,12 +20,12 @@ _NOT_KEPT = ("sample", "saved_model", "signatures", "labels")  # of a card, wher
 
 def add_arguments(report, keep):
     report.add_argument("names", nargs="*", metavar="name", help="of a recipe; default: all")
-    report.add_argument("--runs", type=pathlib.Path, default="runs", help="folder of all runs")
-    report.add_argument("--output", type=pathlib.Path, default="report.html", help="the page to write")
+    report.add_argument("--runs", type=files.path, default="runs", help="folder of all runs")
+    report.add_argument("--output", type=files.path, default="report.html", help="the page to write")
     report.add_argument("--markdown", action="store_true", help="print README's table of the kept cards instead")
-    keep.add_argument("runs", nargs="+", type=pathlib.Path, metavar="run", help="folder of a finished run")
+    keep.add_argument("runs", nargs="+", type=files.path, metavar="run", help="folder of a finished run")
     for command in (report, keep):
-        command.add_argument("--cards", type=pathlib.Path, default="saved_models", help="folder of all kept cards")
+        command.add_argument("--cards", type=files.path, default="saved_models", help="folder of all kept cards")
 
 
 def report(arguments, trees):
@@ -74,7 +75,7 @@ def keep(arguments, trees):
         path = arguments.cards / run.recipe.name / "cards" / file_name(run)
         path.parent.mkdir(parents=True, exist_ok=True)
         kept = {name: fact for name, fact in run.card.items() if name not in _NOT_KEPT}
-        path.write_text(json.dumps(kept, indent=2, ensure_ascii=False) + "\n")
+        files.write(path, json.dumps(kept, indent=2, ensure_ascii=False) + "\n")
         print(path)
 
 
@@ -117,7 +118,7 @@ def page(runs, unfinished, folder):
     datasets = by_dataset(runs)
     recipes = itertools.groupby(datasets, key=lambda configurations: configurations[0][0].recipe)
     sections = [_section(recipe, list(group), unfinished[recipe.name]) for recipe, group in recipes]
-    template = string.Template(pathlib.Path(__file__).with_suffix(".html").read_text())
+    template = string.Template(pathlib.Path(__file__).with_suffix(".html").read_text(encoding="utf-8"))
     return template.substitute(
         about=_escape(f"{_counted(runs, unfinished)}, in {folder}. The newest is of {max(r.time for r in runs)}."),
         overview="\n".join(map(_overview, datasets)),
@@ -286,7 +287,7 @@ def _details(run, state):
     pictures = sorted(folder.glob("*.png"), key=lambda path: (path.stem != "curves", path.stem))
     shown = [_picture(path, title) for path in pictures]
     for path in sorted(folder.glob("*.txt")):
-        text = _escape(path.read_text(errors="replace"))
+        text = _escape(path.read_text(encoding="utf-8", errors="replace"))
         shown.append(f"<figure class=text><pre tabindex=0>{text}</pre>{_caption(path)}</figure>")
     figures = {words(name): Configuration([run]).figure(name)[0] for name in run.metrics}
     facts = {"folder": folder, "parameters": f"{run.parameters:,}", "seconds": run.seconds, "device": run.device}

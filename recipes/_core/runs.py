@@ -113,7 +113,7 @@ def read(path, trees):
     name = path.parents[1].name
     recipe = Recipe.of(name, trees[name]) if name in trees else Recipe(name)
     try:
-        card = json.loads(path.read_text())
+        card = json.loads(path.read_text(encoding="utf-8"))
         metrics = {key: float(value) for key, value in card["metrics"].items()}
         metric = recipe.metric or next(iter(metrics))
         if metric not in metrics:

@@ -2,15 +2,13 @@
 
 import contextlib
 import dataclasses
-import fcntl
-import json
-import os
 import pathlib
 import time
 
 import keras
 import tensorflow as tf
 
+from recipes._core import files
 from recipes._core.bench import cores
 from recipes._core.errors import RecipeError, install
 
@@ -86,7 +84,7 @@ def new_folder(runs, recipe, config, precision):
             continue
         except OSError as error:
             raise RecipeError(f"Expected a folder that can be written to, received --runs={runs} ({error}).") from error
-    write_json(folder / "config.json", {"config": dataclasses.asdict(config), "precision": precision})
+    files.write_json(folder / "config.json", {"config": dataclasses.asdict(config), "precision": precision})
     return folder
 
 
@@ -97,16 +95,26 @@ def locked(folder):
     Raises:
         RecipeError: another process holds it.
     """
-    with (folder / ".lock").open("w") as file:
+    with contextlib.ExitStack() as stack:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            stack.enter_context(files.locked(folder / ".lock"))
         except BlockingIOError:
             raise RecipeError(f"Expected {folder} to be free, but another process is training in it.") from None
         yield
 
 
+def newest_checkpoint(folder):
+    """The newest checkpoint in a run's folder, as TensorFlow names it, and its step; None and 0 where there is none."""
+    # Its index is written last, and renamed to this.
+    steps = [int(path.stem.removeprefix("ckpt-")) for path in (folder / "checkpoint").glob("ckpt-*[0-9].index")]
+    return (str(folder / "checkpoint" / f"ckpt-{max(steps)}"), max(steps)) if steps else (None, 0)
+
+
 def find_folder(runs, recipe, *, finished):
     """The newest run of a recipe that is finished, or that is not.
+
+    Of those that are not, the newest with a checkpoint in which no process is training; where there is no such, the
+    newest in which none is; then the newest.
 
     Raises:
         RecipeError: there is none.
@@ -117,13 +125,14 @@ def find_folder(runs, recipe, *, finished):
         kind = "a finished run" if finished else "an unfinished run"
         how = f"To get one: python -m recipes train {recipe}"
         raise RecipeError(f"Expected {kind} of {recipe} in {pathlib.Path(runs) / recipe}, found none. {how}")
-    return fitting[-1]
+    if finished:
+        return fitting[-1]
+    return max(reversed(fitting), key=lambda folder: (_is_free(folder), newest_checkpoint(folder)[0] is not None))
 
 
-def write_json(path, value):
-    """Writes a dict as a JSON file, a line per key; a reader finds the old file or the whole new one."""
-    path = pathlib.Path(path)
-    new = path.with_name(f".{path.name}.{os.getpid()}")
-    lines = (f"  {json.dumps(key)}: {json.dumps(part, ensure_ascii=False)}" for key, part in value.items())
-    new.write_text("{\n" + ",\n".join(lines) + "\n}\n")
-    os.replace(new, path)
+def _is_free(folder):
+    try:
+        with locked(folder):
+            return True
+    except RecipeError:
+        return False

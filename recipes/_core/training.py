@@ -2,6 +2,7 @@
 
 import contextlib
 import csv
+import shutil
 import signal
 import sys
 import threading
@@ -10,6 +11,9 @@ import time
 import keras
 import tensorflow as tf
 from tqdm import tqdm
+
+from recipes._core.errors import RecipeError, other_version, reason
+from recipes._core.session import newest_checkpoint
 
 
 def fit(model, train, *, validation, epochs, session):
@@ -29,6 +33,7 @@ def fit(model, train, *, validation, epochs, session):
 
     Raises:
         KeyboardInterrupt: stopped by a signal; everything is saved.
+        RecipeError: what the run's folder holds is damaged, or of another version of the recipe.
     """
     # Keras makes these variables in the first step, too late to restore them.
     model.optimizer.build(model.trainable_variables)
@@ -79,16 +84,15 @@ class _Keeper(keras.callbacks.Callback):
         states = keras.tree.flatten([layer.states for layer in self._stateful])
         variables = [*model.variables, *states, *model.optimizer.variables, *model.metrics_variables]
         self._spent = tf.Variable(0.0, dtype=tf.float64)  # seconds of this epoch in the processes before
+        self._run, self._folder = session.folder, session.folder / "checkpoint"
         self._checkpoint = tf.train.Checkpoint(
             variables=[variable.value for variable in variables], seconds=self._spent
         )
-        self._manager = tf.train.CheckpointManager(self._checkpoint, session.folder / "checkpoint", max_to_keep=1)
         self._interval = 60 * session.checkpoint_minutes
         self._saved_at = self._began = time.monotonic()
         self._steps_per_epoch = steps_per_epoch
         self._restored = self.asked_to_stop = False
-        latest = self._manager.latest_checkpoint
-        self.step = int(latest.rpartition("-")[2]) if latest else 0
+        self._latest, self.step = newest_checkpoint(session.folder)
 
     def begin_epoch(self):
         self._began = time.monotonic()
@@ -98,8 +102,17 @@ class _Keeper(keras.callbacks.Callback):
         return float(self._spent) + time.monotonic() - self._began
 
     def restore(self):
-        if not self._restored and self._manager.latest_checkpoint:
-            self._checkpoint.restore(self._manager.latest_checkpoint).assert_consumed()
+        if not self._restored and self._latest:
+            try:
+                self._checkpoint.read(self._latest).assert_consumed()
+            except (
+                tf.errors.OpError,
+                OSError,
+                IndexError,
+            ) as error:  # the last: of a file that is cut
+                raise RecipeError(f"{self._latest} is damaged ({reason(error)}). Train anew.") from error
+            except (ValueError, AssertionError) as error:  # of other variables
+                raise other_version(self._run, error) from error
         self._restored = True
 
     def on_epoch_begin(self, epoch, logs=None):
@@ -128,7 +141,13 @@ class _Keeper(keras.callbacks.Callback):
         is_whole = self.step % self._steps_per_epoch == 0
         spent, self._began = self.seconds(), time.monotonic()
         self._spent.assign(0.0 if is_whole else spent)
-        self._manager.save(checkpoint_number=self.step)
+        name = f"ckpt-{self.step}"
+        self._checkpoint.write(str(self._folder / name))
+        for path in self._folder.glob("ckpt-*"):  # those before, and what was left of one by a process that was killed
+            if path.is_dir():
+                shutil.rmtree(path, ignore_errors=True)
+            elif not path.name.startswith(f"{name}."):
+                path.unlink()
         self._saved_at = time.monotonic()
 
     def stop_if_asked(self):
@@ -164,11 +183,24 @@ class _Metrics:
         self._path = folder / "metrics.csv"
         self._writer = tf.summary.create_file_writer(str(folder / "tensorboard"))
         self.rows = []
-        if self._path.exists():
-            with self._path.open(newline="") as file:
-                rows = [{name: float(value) for name, value in row.items()} for row in csv.DictReader(file)]
-            self.rows = [row | {"epoch": int(row["epoch"])} for row in rows if row["epoch"] <= done]
+        if done:
+            self.rows = self._read(done)
             self._write()
+
+    def _read(self, done):
+        """The rows of the epochs that the checkpoint is after."""
+        try:
+            with self._path.open(newline="", encoding="utf-8") as file:
+                rows = [{name: float(value) for name, value in row.items()} for row in csv.DictReader(file)]
+            rows = [row | {"epoch": int(row["epoch"])} for row in rows[:done]]
+            if [row["epoch"] for row in rows] != list(range(1, done + 1)):
+                raise ValueError(f"received {len(rows)}")
+        except (OSError, ValueError, TypeError, LookupError) as error:
+            raise RecipeError(
+                f"{self._path} is damaged: expected a row for each of {done} epochs ({reason(error)}). Complete it, "
+                "with nan for a figure that is lost, and go on with --resume."
+            ) from error
+        return rows
 
     def append(self, row):
         self.rows.append(row)
@@ -180,7 +212,7 @@ class _Metrics:
 
     def _write(self):
         new = self._path.with_suffix(".new")
-        with new.open("w", newline="") as file:
+        with new.open("w", newline="", encoding="utf-8") as file:
             if self.rows:
                 writer = csv.DictWriter(file, self.rows[0])
                 writer.writeheader()

@@ -16,7 +16,9 @@ from recipes._core import bench, cli
         (["--rounds=x"], "expected a positive integer, received 'x'"),
         (["--size=1,2,3"], "expected four positive integers B,T,D,U, received '1,2,3'"),
         (["--size=1,2,3,0"], "received '1,2,3,0'"),
-        (["--json=nowhere/a.json"], "Expected --json in a folder that exists, received nowhere/a.json."),
+        (["--json=nowhere/a.json"], "Expected a file for --json in a folder that exists, received nowhere/a.json."),
+        (["--json=/"], "Expected a file for --json in a folder that exists, received /."),
+        (["--json=/proc/a.json"], "Expected a folder that can be written to, received /proc "),
         (["--phase=walk"], "invalid choice: 'walk'"),
     ],
 )

@@ -2,6 +2,12 @@
 
 import csv
 import json
+import os
+import pathlib
+import resource
+import shutil
+import subprocess
+import sys
 import time
 
 import numpy as np
@@ -9,9 +15,11 @@ import pytest
 from PIL import Image
 
 from recipes import vanilla_lstm_mnist
-from recipes._core import cli, session
+from recipes._core import cli, session, training
+from recipes._core.errors import RecipeError
 
 NAME = "vanilla_lstm_mnist"
+ROOT = pathlib.Path(__file__).resolve().parents[2]
 
 
 def run(capsys, *arguments):
@@ -62,7 +70,7 @@ def test_list_and_show_are_quick(capsys):
         (["predict", NAME, "test:0"], "Expected an exported model"),
         (["export", NAME, "b"], "no further arguments, received b"),
         (["predict", NAME], "required: input"),
-        ([], "required: COMMAND"),
+        ([], "Expected a command: list, show, train, "),
     ],
 )
 def test_what_it_says_when_it_cannot(arguments, message, tmp_path, monkeypatch, capsys):
@@ -176,14 +184,244 @@ def test_a_run_is_trained_by_one_process(in_trained, tmp_path, monkeypatch, caps
     assert "another process is training in it" in error
 
 
-def test_a_place_that_cannot_be_written_is_told_before_the_training(tmp_path, monkeypatch, capsys):
+@pytest.mark.parametrize("place", ["file", "file/a", "/proc/a", "link"])
+@pytest.mark.parametrize("option", ["--runs", "--saved-models"])
+def test_a_place_that_cannot_be_written_is_told_before_the_training(option, place, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "file").write_text("")
-    for option in ("--runs=file", "--saved-models=file"):
-        status, out, error = run(capsys, "train", NAME, option)
+    (tmp_path / "link").symlink_to("nowhere")
+    status, out, error = run(capsys, "train", NAME, f"{option}={place}")
+    assert (status, out) == (2, "")
+    assert error.startswith(f"error: Expected a folder that can be written to, received {place}")
+    assert len(error.splitlines()) == 1
+    assert {path.name for path in tmp_path.iterdir()} == {"file", "link"}
+
+
+@pytest.mark.parametrize("option", ["--runs", "--saved-models"])
+def test_a_folder_with_a_name_that_tensorflow_cannot_read_is_told_before_the_training(option, capsys):
+    status, out, error = run(capsys, "train", NAME, f"{option}=my [old] models")
+    assert (status, out) == (2, "")
+    assert error == "error: Expected a folder without any of *?[]\\ in its name, received 'my [old] models'.\n"
+
+
+def test_where_to_export_is_tried_before_the_model_is_read(in_trained, capsys):
+    (in_trained / "file").write_text("")
+    status, _, error = run(capsys, "export", NAME, "--saved-models=file", "--run=nowhere")
+    assert status == 2
+    assert "Expected a folder that can be written to, received file " in error
+
+
+def test_every_path_may_begin_with_a_tilde(in_trained, tmp_path, monkeypatch, capsys, data_dir):
+    (folder,) = (in_trained / "runs" / NAME).iterdir()
+    for name in ("runs", "saved_models"):
+        shutil.copytree(in_trained / name, tmp_path / name)
+    (tmp_path / "data").symlink_to(data_dir)
+    Image.new("L", (28, 28), "white").save(tmp_path / "digit.png")
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    where = ["--runs=~/runs", "--saved-models=~/saved_models", "--data-dir=~/data"]
+    for command in (
+        ["evaluate", NAME, *where],
+        ["evaluate", NAME, "--saved-model", *where],
+        ["evaluate", NAME, f"--run=~/runs/{NAME}/{folder.name}", *where],
+        ["predict", NAME, "~/digit.png", "test:0", *where],
+        ["report", "--runs=~/runs", "--output=~/page.html"],
+        ["keep", f"~/runs/{NAME}/{folder.name}", "--cards=~/cards"],
+        ["report", "--markdown", "--cards=~/cards"],
+    ):
+        assert run(capsys, *command)[0] == 0, command
+    assert (tmp_path / "page.html").is_file()
+    assert list((tmp_path / "here").iterdir()) == []
+
+
+def test_a_folder_of_the_project_may_have_any_name(in_trained, tmp_path, monkeypatch, capsys, data_dir):
+    folder = tmp_path / "my [old] *project?"
+    shutil.copytree(in_trained / "runs", folder / "runs")
+    monkeypatch.chdir(folder)
+    next((folder / "runs" / NAME).glob("*/card.json")).unlink()
+    for command in (["train", NAME, "--resume"], ["evaluate", NAME, "--saved-model"]):
+        status, _, error = run(capsys, *command, f"--data-dir={data_dir}")
+        assert (status, error) == (0, "")
+
+
+@pytest.fixture
+def unfinished(in_trained, tmp_path, monkeypatch):
+    """The folder of a run that has a checkpoint and no card, in the working directory."""
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(in_trained / "runs", tmp_path / "runs")
+    (folder,) = (tmp_path / "runs" / NAME).iterdir()
+    (folder / "card.json").unlink()
+    return folder
+
+
+def lacks_a_setting(saved):
+    saved["config"]["unitz"] = saved["config"].pop("units")
+
+
+def has_another_shape(saved):
+    saved["config"]["units"] = 17
+
+
+def has_no_value(saved):
+    saved["config"]["units"] = "many"
+
+
+@pytest.mark.parametrize("change", [lacks_a_setting, has_another_shape, has_no_value, dict.clear])
+def test_a_run_of_another_version_is_told_and_stays(change, unfinished, data_dir, capsys):
+    saved = json.loads((unfinished / "config.json").read_text())
+    change(saved)
+    (unfinished / "config.json").write_text(json.dumps(saved))
+    before = {path for path in unfinished.rglob("*") if "events" not in path.name}
+    status, _, error = run(capsys, "train", NAME, "--resume", f"--data-dir={data_dir}")
+    assert status == 2
+    assert error.startswith(f"error: runs/{NAME}/{unfinished.name} is of another version of this recipe (")
+    assert len(error.splitlines()) == 1
+    assert {path for path in unfinished.rglob("*") if "events" not in path.name} == before
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]"])
+def test_a_damaged_configuration_is_named_and_the_run_stays(content, unfinished, capsys):
+    (unfinished / "config.json").write_text(content)
+    status, _, error = run(capsys, "train", NAME, "--resume", "--units=16")
+    assert status == 2
+    assert f"{unfinished.name}/config.json is damaged: expected " in error
+    assert (unfinished / "checkpoint").exists()
+
+
+def test_a_disk_that_fills_up_stops_a_training_that_goes_on_later(tmp_path, monkeypatch, data_dir, capsys):
+    monkeypatch.chdir(tmp_path)
+    limits, epoch = resource.getrlimit(resource.RLIMIT_FSIZE), training._Progress.epoch
+
+    def fill(bar, row):
+        epoch(bar, row)
+        if row["epoch"] == 2:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, limits[1]))
+
+    settings = ["--units=16", "--epochs=3", "--batch_size=500", f"--data-dir={data_dir}"]
+    try:
+        with monkeypatch.context() as patch:
+            patch.setattr(training._Progress, "epoch", fill)
+            status, _, error = run(capsys, "train", NAME, *settings)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert status == 2
+    (folder,) = (tmp_path / "runs" / NAME).iterdir()
+    assert error.startswith(f"error: The training in runs/{NAME}/{folder.name} stopped: runs/{NAME}/{folder.name}/")
+    assert error.endswith("; File too large. Mend that, and go on from its checkpoint with --resume.\n")
+    assert len(error.splitlines()) == 1
+    assert session.newest_checkpoint(folder)[1] == 7
+    status, out, _ = run(capsys, "train", NAME, "--resume", f"--data-dir={data_dir}")
+    assert status == 0
+    assert [line.split()[1] for line in out.splitlines() if line.startswith("epoch")] == ["2/3", "3/3"]
+
+
+def test_a_run_that_is_removed_while_it_is_trained_is_told(unfinished, monkeypatch, capsys):
+    def lose(cfg, session):
+        shutil.rmtree(session.folder)
+        (session.folder / "metrics.csv").write_text("")
+
+    monkeypatch.setattr(vanilla_lstm_mnist, "run", lose)
+    status, _, error = run(capsys, "train", NAME, "--resume")
+    assert status == 2
+    assert error.startswith(f"error: runs/{NAME}/{unfinished.name} was removed while the training wrote to it (")
+
+
+def test_a_start_that_fails_leaves_no_run_and_a_resumed_one_is_never_removed(unfinished, monkeypatch, capsys):
+    def fail(cfg, session):
+        raise OSError("no data")
+
+    monkeypatch.setattr(vanilla_lstm_mnist, "run", fail)
+    shutil.rmtree(unfinished / "checkpoint")
+    for options in ([], ["--resume"]):
+        status, _, error = run(capsys, "train", NAME, *options)
+        assert (status, error) == (2, "error: no data\n")
+    assert list((unfinished.parent).iterdir()) == [unfinished]
+    assert (unfinished / "metrics.csv").exists()
+
+
+def halved(path):
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+@pytest.mark.parametrize(
+    ("pattern", "damage", "commands", "message"),
+    [
+        ("runs/*/*/card.json", halved, ["evaluate", "export"], "card.json is damaged: expected JSON, but "),
+        ("runs/*/*/model.keras", halved, ["evaluate", "export"], "Expected the model of this version of the recipe"),
+        ("saved_models/*/1/card.json", halved, ["predict"], "card.json is damaged: expected JSON, but "),
+        ("saved_models/*/1/saved_model.pb", halved, ["predict"], "Expected a whole SavedModel in saved_models/"),
+        ("saved_models/*/1/variables/*.data*", halved, ["predict"], "Expected a whole SavedModel in saved_models/"),
+        ("saved_models/*/1/variables/*.index", pathlib.Path.unlink, ["predict"], "Expected a whole SavedModel in "),
+    ],
+)
+def test_a_damaged_run_or_export_is_named(
+    pattern, damage, commands, message, in_trained, tmp_path, monkeypatch, capsys, data_dir
+):
+    monkeypatch.chdir(tmp_path)
+    for name in ("runs", "saved_models"):
+        shutil.copytree(in_trained / name, tmp_path / name)
+    (file,) = tmp_path.glob(pattern)
+    damage(file)
+    for command in commands:
+        inputs = ["test:0"] if command == "predict" else []
+        status, _, error = run(capsys, command, NAME, *inputs, f"--data-dir={data_dir}")
         assert status == 2
-        assert error.startswith("error: ")
-        assert "epoch" not in out
+        assert message in error
+        assert len(error.splitlines()) == 1
+
+
+def test_an_input_is_a_path_or_the_text_that_was_meant(tmp_path, monkeypatch):
+    as_meant = cli._import("recipes._core.commands")._as_meant
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "a").write_text("")
+    assert as_meant("~/a") == str(tmp_path / "a")
+    for text in ("~/b", "~", "", "test:0", "ä", "x" * 10_000):
+        assert as_meant(text) == text
+    assert as_meant("ä".encode().decode("ascii", "surrogateescape")) == "ä"
+    with pytest.raises(RecipeError, match="Expected a text in UTF-8, received"):
+        as_meant(b"\xff".decode("ascii", "surrogateescape"))
+
+
+def test_a_run_of_another_recipe_is_told(in_trained, capsys):
+    (folder,) = (in_trained / "runs" / NAME).iterdir()
+    status, _, error = run(capsys, "evaluate", "stacked_lstm_sunspots", f"--run={folder}")
+    assert status == 2
+    assert error == f"error: Expected what stacked_lstm_sunspots trained, received {folder}, which is of {NAME}.\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("def broken(:\n", "line 1: invalid syntax"),
+        (
+            "import a_package_that_is_not_there\n",
+            "No module named 'a_package_that_is_not_there'. To run recipes, install",
+        ),
+    ],
+)
+def test_a_page_that_cannot_be_imported_is_told_in_one_line(text, message, tmp_path, monkeypatch, capsys):
+    (tmp_path / "recipes").mkdir()
+    (tmp_path / "recipes" / "broken_page.py").write_text(text)
+    monkeypatch.setattr(cli, "PAGES", tmp_path / "recipes")
+    monkeypatch.setattr("recipes.__path__", [str(tmp_path / "recipes")])
+    status, _, error = run(capsys, "train", "broken_page")
+    assert status == 2
+    assert message in error
+    assert len(error.splitlines()) == 1
+    (tmp_path / "recipes" / "whole_page.py").write_text('"""Whole."""\n')
+    status, out, error = run(capsys, "list")
+    assert status == 0
+    assert out.endswith("whole_page  Whole.\n")
+    assert error.startswith("skipped: ") == ("def" in text)
+
+
+def test_an_import_that_no_package_would_mend_keeps_its_traceback(tmp_path, monkeypatch):
+    (tmp_path / "wrong_page.py").write_text("import recipes._core.a_module_that_is_not_there\n")
+    monkeypatch.setattr(cli, "PAGES", tmp_path)
+    monkeypatch.setattr("recipes.__path__", [str(tmp_path), *cli._import("recipes").__path__])
+    with pytest.raises(ModuleNotFoundError, match="a_module_that_is_not_there"):
+        cli.main(["train", "wrong_page"])
 
 
 def test_without_a_network_another_dataset_fails_at_once(no_network, tmp_path, monkeypatch, capsys):
@@ -204,3 +442,38 @@ def test_default_budget_reaches_its_figure(data_dir, tmp_path, monkeypatch, caps
     (folder,) = (tmp_path / "runs" / NAME).iterdir()
     assert json.loads((folder / "card.json").read_text())["metrics"]["test_accuracy"] >= 0.965
     assert "logistic regression  0.91" in out
+
+
+@pytest.mark.slow
+def test_a_locale_without_utf_8_loses_nothing(data_dir, tmp_path):
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("LC_", "LANG"))}
+    environment |= {"PYTHONPATH": str(ROOT), "LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+
+    def call(*arguments):
+        command = [sys.executable, "-m", "recipes", *arguments]
+        done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True)
+        assert done.returncode == 0, (arguments, done.stderr.decode(errors="replace")[-2000:])
+        return done.stdout
+
+    name = "generative_lstm_python"  # whose card holds every character, and one that stands for all others
+    settings = ["--units=4", "--features=2", "--epochs=1", "--window=500", "--batch_size=64"]
+    call("train", name, *settings, f"--data-dir={data_dir}")
+    (run_folder,) = (tmp_path / "runs" / name).iterdir()
+    assert "\N{REPLACEMENT CHARACTER}" in json.loads((run_folder / "card.json").read_text(encoding="utf-8"))["labels"]
+    call("evaluate", name, f"--data-dir={data_dir}")
+    call("predict", name, "class \N{LATIN SMALL LETTER A WITH DIAERESIS}", f"--data-dir={data_dir}")
+    call("show", "vanilla_lstm_smartwatch")
+    call("report")
+    call("keep", str(run_folder))
+
+
+@pytest.mark.slow
+def test_trainings_that_begin_at_once_on_a_fresh_data_folder_all_end(tmp_path):
+    command = [sys.executable, "-m", "recipes", "train", NAME, "--units=4", "--epochs=1", "--data-dir=data"]
+    options = {"cwd": tmp_path, "env": os.environ | {"PYTHONPATH": str(ROOT)}, "stderr": subprocess.PIPE}
+    trainings = [subprocess.Popen(command, stdout=subprocess.DEVNULL, **options) for _ in range(3)]
+    for training_ in trainings:
+        error = training_.communicate()[1]
+        assert training_.returncode == 0, error
+    assert len(list((tmp_path / "runs" / NAME).glob("*/card.json"))) == 3
+    assert {path.name for path in (tmp_path / "saved_models" / NAME).iterdir()} == {"1", "2", "3"}

@@ -1,5 +1,6 @@
 """Batches in a fixed order, and datasets with and without a network."""
 
+import collections
 import hashlib
 import importlib.metadata
 import os
@@ -7,14 +8,17 @@ import pathlib
 import shutil
 import threading
 import time
+import types
 
 import numpy as np
 import pytest
 import tensorflow as tf
+import tensorflow_datasets as tfds
 
 from recipes._core import data
 from recipes._core.errors import RecipeError
 from recipes.datasets.mnist_5k import mnist_5k_dataset_builder
+from recipes.datasets.sunspots import sunspots_dataset_builder
 
 
 def numbers(count=10, batch_size=3, seed=5):
@@ -145,6 +149,129 @@ def test_a_broken_placed_file_is_refused(no_network, tmp_path):
         data.prepare("mnist", embedded="mnist_5k", data_dir=tmp_path)
 
 
+def test_of_several_at_once_one_prepares_and_the_others_wait(tmp_path, monkeypatch, capsys):
+    builder, prepared, years = sunspots_dataset_builder.Builder, [], []
+    read = builder._read
+
+    def counted():
+        prepared.append(time.sleep(0.5))
+        return read()
+
+    monkeypatch.setattr(builder, "_read", staticmethod(counted))
+    errors = []
+    monkeypatch.setattr(threading, "excepthook", lambda arguments: errors.append(arguments.exc_value))
+    threads = [
+        threading.Thread(
+            target=lambda: years.append(len(data.read(data.prepare("sunspots", data_dir=tmp_path), "train")["year"]))
+        )
+        for _ in range(3)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not errors
+    assert len(prepared) == 1
+    assert years == [3126] * 3
+    assert capsys.readouterr().out.count("Waiting for another process that prepares sunspots") == 2
+
+
+def test_a_data_folder_that_cannot_be_written_is_told(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(RecipeError, match=r"'sunspots' cannot be prepared in .*/file/a: \[Errno 20\] Not a directory"):
+        data.prepare("sunspots", data_dir=tmp_path / "file/a")
+
+
+@pytest.mark.parametrize("name", ["a[b]", "a*", "a?b"])
+def test_a_data_folder_that_tensorflow_would_read_as_a_pattern_is_refused(name, tmp_path):
+    with pytest.raises(RecipeError, match=r"Expected a data folder without any of .* received "):
+        data.prepare("sunspots", data_dir=tmp_path / name)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("place", ["nowhere://a/b", "s3://a/b"])
+def test_a_file_system_that_is_not_there_is_told(place):
+    with pytest.raises(RecipeError, match=f"Expected a data folder that TensorFlow can read, received {place} "):
+        data.prepare("sunspots", data_dir=place)
+
+
+@pytest.fixture(scope="module")
+def sunspots(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("sunspots")
+    data.prepare("sunspots", data_dir=folder)
+    return folder
+
+
+def halved(path):
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def changed(path):
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+def emptied(path):
+    path.write_bytes(b"")
+
+
+@pytest.mark.parametrize(
+    ("file", "damage"),
+    [
+        ("sunspots-train.tfrecord-00000-of-00001", halved),
+        ("sunspots-train.tfrecord-00000-of-00001", changed),
+        ("sunspots-train.tfrecord-00000-of-00001", emptied),
+        ("sunspots-train.tfrecord-00000-of-00001", pathlib.Path.unlink),
+        ("dataset_info.json", halved),
+        ("dataset_info.json", emptied),
+        ("dataset_info.json", pathlib.Path.unlink),
+    ],
+)
+def test_damaged_data_are_told_with_what_to_remove(file, damage, sunspots, tmp_path):
+    shutil.copytree(sunspots, tmp_path / "data")
+    damage(tmp_path / "data/sunspots/1.0.0" / file)
+    for read in (data.read, lambda *arguments: list(data.examples(*arguments))):
+        with pytest.raises(RecipeError, match=r"damaged.*remove it.*is prepared anew"):
+            read(data.prepare("sunspots", data_dir=tmp_path / "data"), "train")
+    shutil.rmtree(tmp_path / "data/sunspots")
+    assert len(list(data.examples(data.prepare("sunspots", data_dir=tmp_path / "data"), "train"))) == 3126
+
+
+def test_files_that_only_a_person_can_get_are_asked_for(tmp_path):
+    class ByHand(tfds.core.GeneratorBasedBuilder):
+        """A builder whose source nobody may pass on."""
+
+        name = "by_hand"
+        VERSION = tfds.core.Version("1.0.0")
+        MANUAL_DOWNLOAD_INSTRUCTIONS = """
+        Sign in at example.org,
+        and fetch numbers.txt.
+        """
+
+        def _info(self):
+            return tfds.core.DatasetInfo(builder=self, features=tfds.features.FeaturesDict({"x": np.int64}))
+
+        def _split_generators(self, dl_manager):
+            return {"train": self._generate_examples(dl_manager.manual_dir / "numbers.txt")}
+
+        def _generate_examples(self, path):
+            for line in path.read_text(encoding="utf-8").split():
+                yield line, {"x": int(line)}
+
+    folder = tmp_path / "downloads/manual/by_hand"
+    words = f"'by_hand' needs files in {folder} that only you can get: Sign in at example.org, and fetch numbers.txt."
+    for _ in range(2):  # without the folder, and with an empty one
+        with pytest.raises(RecipeError, match=words):
+            data.prepare("by_hand", data_dir=tmp_path)
+        folder.mkdir(parents=True, exist_ok=True)
+    (folder / "other.txt").write_text("")
+    with pytest.raises(RecipeError, match=words):
+        data.prepare("by_hand", data_dir=tmp_path)
+    (folder / "numbers.txt").write_text("1 2 3")
+    assert sorted(data.read(data.prepare("by_hand", data_dir=tmp_path), "train")["x"].numpy()) == [1, 2, 3]
+
+
 @pytest.mark.tfds
 @pytest.mark.parametrize("name", ["mnist", "fashion_mnist"])
 def test_placed_files_prepare_the_datasets_of_tfds(name, no_network, tmp_path):
@@ -162,7 +289,48 @@ def test_columns_pads_what_differs_in_length():
     assert table["x"].shape == (3, 3, 2)
     np.testing.assert_array_equal(table["x_length"], [1, 3, 2])
     np.testing.assert_array_equal(np.asarray(table["x"])[:, :, 0], [[1, 0, 0], [1, 1, 1], [1, 1, 0]])
-    assert "x_length" not in data.columns([examples[0], examples[0]])
+
+
+def test_columns_tells_lengths_also_where_all_are_equal():
+    table = data.columns([{"x": np.ones((2, 1)), "y": n, "text": b"ab"} for n in (1, 3)])
+    assert set(table) == {"x", "x_length", "y", "text"}
+    np.testing.assert_array_equal(table["x_length"], [2, 2])
+    assert table["x"].shape == (2, 2, 1)
+
+
+EQUAL = {
+    "stacked_lstm_chorales": [{"roll": np.eye(5, 88, dtype=np.uint8)}] * 3,
+    "vanilla_lstm_smartwatch": [
+        {"features": {f"accel_{axis}": np.arange(5.0) for axis in "xyz"}, "participant": person, "gesture": 1}
+        for person in range(1, 9)
+    ],
+    "cnn_lstm_spoken_digit": [
+        {"audio": np.arange(5), "label": 1, "audio/filename": f"1_{speaker}_{take}.wav".encode()}
+        for speaker in ("theo", "george")
+        for take in (4, 5)
+    ],
+    "bidirectional_lstm_ewt": [
+        {"tokens": np.array([b"a"] * 5), "upos": np.ones(5, int), "head": np.array([b"1"] * 5)} for _ in range(2)
+    ],
+}
+
+
+@pytest.mark.parametrize("name", EQUAL)
+@pytest.mark.parametrize("batch_size", [1, 2])
+def test_a_page_takes_examples_of_one_length(name, batch_size, monkeypatch):
+    page = importlib.import_module(f"recipes.{name}")
+    feature = types.SimpleNamespace(names=["a", "b"], feature=types.SimpleNamespace(names=["a", "b"]))
+    builder = types.SimpleNamespace(info=types.SimpleNamespace(features=collections.defaultdict(lambda: feature)))
+    monkeypatch.setattr(data, "prepare", lambda *_, **__: builder)
+    monkeypatch.setattr(data, "examples", lambda *_, **__: iter(EQUAL[name]))
+    monkeypatch.setattr(data, "describe", lambda *_: {})
+    splits = page.load(page.Config(batch_size=batch_size))
+    (length,) = (key for key in splits.test if key.endswith("_length"))
+    assert set(splits.test[length].numpy()) == {5}
+    assert splits.test[length.removesuffix("_length")].shape[1] == 5
+    for batches in (splits.train, splits.validation):
+        inputs, _ = next(iter(batches.epoch()))
+        assert np.all(inputs["lengths"] >= 1)
 
 
 def test_examples_of_like_length_share_a_batch_in_an_order_that_stays_random_and_can_be_resumed():

@@ -125,6 +125,28 @@ def test_a_model_that_does_not_load_is_not_exported(folder, monkeypatch):
     assert list(folder.iterdir()) == []
 
 
+def test_packages_are_found_where_this_process_found_them_and_the_project_is_not(folder, tmp_path, monkeypatch):
+    python = tmp_path / "python"
+    python.write_text(f"#!/bin/sh\nexec '{sys.executable}' -S -E \"$@\"\n")  # one that finds no package by itself
+    python.chmod(0o755)
+    assert subprocess.run([python, "-c", "import numpy"], capture_output=True).returncode
+    monkeypatch.setattr(sys, "executable", str(python))
+    assert write(folder)[0] == folder / "1"
+    for name in ("archs", "recipes._core"):
+        replay = export._REPLAY.replace("import numpy", f"import {name}\nimport numpy")
+        monkeypatch.setattr(export, "_REPLAY", replay)
+        with pytest.raises(RecipeError, match=f"does not load in a fresh process:(.|\n)*{name.partition('.')[0]}"):
+            write(folder)
+    assert export.versions(folder) == [1]
+
+
+def test_a_folder_that_cannot_be_written_is_told_before_the_model_is_written(tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("")
+    monkeypatch.setattr(artifact, "write", None)
+    with pytest.raises(RecipeError, match=r"Expected a folder that can be written to, received .*/file"):
+        write(tmp_path / "file/r")
+
+
 def test_a_missing_version_is_told(folder):
     with pytest.raises(RecipeError, match=r"an exported model of r in .*, found none.*recipes train r"):
         export.load(folder / "nowhere", "r")

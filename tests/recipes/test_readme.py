@@ -6,6 +6,7 @@ import re
 import shlex
 import subprocess
 import sys
+import tomllib
 
 import pytest
 
@@ -28,6 +29,13 @@ def blocks(language):
 
 # They run against a server in server/test_serve.py.
 CLIENTS = re.findall(r"```python\n((?:(?!```).)*?127\.0\.0\.1:850.*?)```", (ROOT / PAGES[1]).read_text(), re.DOTALL)
+
+
+def test_the_versions_of_python_are_those_of_the_package():
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    low, high = map(int, re.search(r"Python 3\.(\d+) to 3\.(\d+)\.", text).groups())
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    assert project["requires-python"] == f">=3.{low},<3.{high + 1}"
 
 
 def test_nothing_is_left_out():

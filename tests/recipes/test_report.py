@@ -86,7 +86,7 @@ class Page(html.parser.HTMLParser):
 
 def report(capsys, *arguments):
     assert cli.main(["report", *arguments]) == 0
-    return Page(pathlib.Path("report.html").read_text()), *capsys.readouterr()
+    return Page(pathlib.Path("report.html").read_text(encoding="utf-8")), *capsys.readouterr()
 
 
 def test_runs_that_differ_in_the_cell_stand_side_by_side(capsys):
@@ -119,7 +119,8 @@ def test_the_figure_puts_a_mark_at_each_mean_and_an_arrow_at_what_is_far_off(cap
     run("20260101-120000", 0.95, seed=0)
     run("20260101-120001", 0.97, seed=1)
     report(capsys)
-    (figure,) = re.findall(r"<div class=strips>.*?</div></div>", pathlib.Path("report.html").read_text())
+    text = pathlib.Path("report.html").read_text(encoding="utf-8")
+    (figure,) = re.findall(r"<div class=strips>.*?</div></div>", text)
     # From 91 to 97 %, with 6 % of that on each side.
     expected = {95: 66.07, 96: 75.0, 97: 83.93, 91: 5.36}
     expected = {at: 100 * (at - 91 + 0.36) / 6.72 for at in expected}
@@ -161,7 +162,7 @@ def test_a_page_is_whole_and_shows_text_as_text(capsys):
     assert {(picture["width"], picture["height"]) for picture in pictures} == {("180", "90")}
     links = {attributes.get("href", attributes.get("src", "")) for _, attributes in page.tags}
     assert all(link.startswith(("#", "data:")) for link in links if link)
-    assert "url(" not in pathlib.Path("report.html").read_text()
+    assert "url(" not in pathlib.Path("report.html").read_text(encoding="utf-8")
 
 
 def test_broken_cards_are_named_and_unfinished_runs_counted(capsys):
@@ -220,7 +221,7 @@ def test_keep_and_the_table_of_what_is_kept(capsys):
     assert cli.main(["keep", *map(str, folders)]) == 0
     names = ["seed-0.json", "seed-1.json", "cell-gru-learning_rate-0.001-seed-1.json"]
     assert capsys.readouterr().out.split() == [f"saved_models/{NAME}/cards/{name}" for name in names]
-    kept = json.loads(pathlib.Path(f"saved_models/{NAME}/cards/seed-1.json").read_text())
+    kept = json.loads(pathlib.Path(f"saved_models/{NAME}/cards/seed-1.json").read_text(encoding="utf-8"))
     card = json.loads((folders[1] / "card.json").read_text())
     assert kept == {name: fact for name, fact in card.items() if name not in ("sample", "saved_model")}
     assert cli.main(["report", "--markdown"]) == 0

@@ -25,4 +25,4 @@ class Builder(tfds.core.GeneratorBasedBuilder):
         return {split: self._generate_examples(path) for split, path in paths.items()}
 
     def _generate_examples(self, path):
-        yield 0, {"text": epath.Path(path).read_text()}
+        yield 0, {"text": epath.Path(path).read_text(encoding="utf-8")}
