@@ -211,6 +211,9 @@ class Cell(keras.layers.SimpleRNNCell):
             step: `Step`: every recurrent product goes through its `recurrent_product`, every packed block of gates
                 through its `activate`.
 
+        It computes and does nothing else: `archs.Recurrent` may call it any number of times, and keeps no loss that it
+        adds and no weight that it assigns. A cell that needs these defines `call`, and runs in Keras' loop.
+
         Returns:
             The tuple of the new states, the output first.
         """
@@ -263,7 +266,7 @@ class Cell(keras.layers.SimpleRNNCell):
     def checked_states(self, states):
         """The states as a tuple, if their number and sizes are right."""
         states = tuple(states) if isinstance(states, (list, tuple)) else (states,)
-        expected, received = list(self.state_size), [s.shape[-1] for s in states]
+        expected, received = list(self.state_size), [s.shape[-1] if hasattr(s, "shape") else s for s in states]
         if received != expected:
             raise ValueError(f"Expected states ({', '.join(self.states)}) of sizes {expected}, received {received}.")
         return states

@@ -30,6 +30,10 @@ class Recurrent(keras.layers.RNN):
     - `reset_state` restores the cell's own initial state.
     - States that count steps are exact in half precision, within a call.
     - Dropout masks are drawn in training only, so that an exported model holds no random state.
+    - With `go_backwards` a cell with a seed draws other masks than forwards, so that the two ways of a `Bidirectional`
+      layer do not drop the same inputs.
+
+    Weights pass between the two layers by `get_weights` and `set_weights`.
 
     Args:
         cell: a cell, or a list of cells to stack.
@@ -99,6 +103,7 @@ class Recurrent(keras.layers.RNN):
     ):
         if initial_state is not None:
             initial_state = _checked_states(self.cell, initial_state)
+            initial_state = tree.map_structure(lambda state: _broadcast(state, sequences), initial_state)
         if starts is not None:
             if not self.stateful:
                 raise ValueError("Expected `starts` for a layer with `stateful=True` only.")
@@ -107,9 +112,8 @@ class Recurrent(keras.layers.RNN):
             pairs = zip(tree.flatten(fresh), olds, strict=True)
             states = [ops.where(starts[:, None], ops.cast(new, old.dtype), old) for new, old in pairs]
             initial_state = tree.pack_sequence_as(fresh, states)
-        if mask is not None:  # as Keras' own layer takes it: of any dtype, also (batch, time, 1)
-            mask = ops.cast(mask, "bool")
-            mask = ops.squeeze(mask, -1) if len(mask.shape) == 3 else mask
+        if mask is not None:
+            mask = _checked_mask(mask, sequences)
         with contextlib.ExitStack() as stack:
             for cell, call in self._calls(training, memory, memory_mask):
                 stack.enter_context(calls.within(cell, call))
@@ -166,7 +170,11 @@ def _cells(cell):
 def _checked_states(cell, states):
     """The initial states of a cell, or of each cell of a stack, where they may also stand in one flat list."""
     if not hasattr(cell, "cells"):
-        return list(cell.checked_states(states)) if isinstance(cell, Cell) else states
+        if not isinstance(cell, Cell):
+            return states
+        states = states if isinstance(states, (list, tuple)) else [states]
+        states = [ops.convert_to_tensor(s) if isinstance(s, (list, tuple)) else s for s in states]
+        return list(cell.checked_states(states))
     counts, flat = [len(state_sizes(c)) for c in cell.cells], tree.flatten(states)
     if len(flat) != sum(counts):
         raise ValueError(
@@ -177,9 +185,32 @@ def _checked_states(cell, states):
     return [_checked_states(*pair) for pair in zip(cell.cells, parts, strict=True)]
 
 
+def _broadcast(state, sequences):
+    """The initial state, of batch 1 for all rows, too."""
+    if not getattr(state, "shape", ()) or state.shape[0] != 1 or sequences.shape[0] == 1:
+        return state
+    return ops.broadcast_to(state, (ops.shape(sequences)[0], *state.shape[1:]))
+
+
+def _checked_mask(mask, sequences):
+    """The mask as bool (batch, time), from any dtype, also from (batch, time, 1)."""
+    mask = ops.cast(mask, "bool")
+    mask = ops.squeeze(mask, -1) if mask.shape[2:] == (1,) else mask
+    sizes = zip(mask.shape, sequences.shape[:2], strict=False)
+    fits = [a is None or b is None or a == b or (axis == 0 and a == 1) for axis, (a, b) in enumerate(sizes)]
+    if len(mask.shape) != 2 or not all(fits):
+        raise ValueError(
+            f"Expected a mask of shape {tuple(sequences.shape[:2])}, as the sequences have it, received "
+            f"{tuple(mask.shape)}."
+        )
+    return mask
+
+
 def _can_be_scanned(cell, training):
-    """Whether the loop over time is ours: not for other cells, nor for noise that is drawn within the loop."""
-    if not isinstance(cell, Cell) or noise.is_drawn_in_each_step(cell, training):
+    """Whether the loop over time is ours: not where a call of the cell does more than its equations."""
+    if not isinstance(cell, Cell) or noise.is_drawn_in_each_step(cell, training) or cell.activity_regularizer:
+        return False
+    if (type(cell).call, type(cell).__call__) != (Cell.call, Cell.__call__):
         return False
     return _is_linear(cell) or keras.backend.backend() == "tensorflow"
 

@@ -152,7 +152,7 @@ def _remove_leftovers(folder):
 
 def versions(folder):
     """The version numbers in a recipe's folder of exports, ascending."""
-    return sorted(int(path.name) for path in pathlib.Path(folder).glob("[0-9]*") if path.name.isdecimal())
+    return list(artifact.versions(folder))
 
 
 def _rename_to_next_version(temporary, folder):
@@ -172,17 +172,17 @@ def load(folder, recipe, version=None):
     Raises:
         RecipeError: there is no such version.
     """
-    there = versions(folder)
+    there = {number: path for number, path in artifact.versions(folder).items() if (path / "saved_model.pb").exists()}
     if not there or version not in (None, *there):
         wanted = f"version {version} of {recipe}" if version is not None else f"an exported model of {recipe}"
         raise RecipeError(
-            f"Expected {wanted} in {folder}, found {there or 'none'}. "
+            f"Expected {wanted} in {folder}, found {list(there) or 'none'}. "
             f"To train and export one: python -m recipes train {recipe}"
         )
-    path = pathlib.Path(folder) / str(version or there[-1])
+    path = there[max(there) if version is None else version]
     words = f"Expected a whole SavedModel in {path}; export it anew"
     with told(words, OSError, ValueError, LookupError, tf.errors.OpError):
-        model = tf.saved_model.load(str(path))
+        model = artifact.load(path)
     return as_arrays(model.signatures), path
 
 

@@ -53,8 +53,10 @@ def use_device(device="auto", precision="float32"):
     """Makes TensorFlow compute on `device` ("auto", "cpu", "gpu") and Keras in `precision`; returns its name.
 
     Raises:
-        RecipeError: a GPU is asked for and TensorFlow sees none.
+        RecipeError: a GPU is asked for and TensorFlow sees none, or Keras runs on another backend.
     """
+    if keras.backend.backend() != "tensorflow":
+        raise RecipeError(f"Expected KERAS_BACKEND=tensorflow for recipes, received {keras.backend.backend()}.")
     gpus = tf.config.list_physical_devices("GPU")
     if device == "gpu" and not gpus:
         raise RecipeError(

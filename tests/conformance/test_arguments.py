@@ -147,6 +147,7 @@ def fingerprint(name, arguments):
 OWN_ARGUMENTS = [
     (name, argument)
     for name in CELLS
+    if "__init__" in vars(archs.get(name))
     for argument in inspect.signature(archs.get(name).__init__).parameters
     if argument not in ("self", "units", "kwargs")
 ]

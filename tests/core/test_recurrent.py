@@ -64,7 +64,9 @@ def test_masks_of_every_kind(name, shape, dtype):
 GLOBAL = keras.config.dtype_policy().name
 
 
-@pytest.fixture(params=["layer", "cell", "global"])
+@pytest.fixture(
+    params=["layer", pytest.param("cell", marks=pytest.mark.slow), pytest.param("global", marks=pytest.mark.slow)]
+)
 def policies(request):
     """Function from a policy to the dtype arguments of cell and layer: it is given to one of them, or is global."""
     place = request.param
@@ -81,7 +83,7 @@ def policies(request):
 @pytest.mark.parametrize("name", archs.list_cells())
 @pytest.mark.parametrize(
     "policy",
-    ["mixed_bfloat16", *(pytest.param(p, marks=pytest.mark.slow) for p in ("mixed_float16", "float64", "bfloat16"))],
+    ["mixed_bfloat16", *(pytest.param(p, marks=pytest.mark.slow) for p in ("mixed_float16", "float64"))],
 )
 def test_dtype_policies_mean_what_they_mean_for_keras_rnn(name, policy, policies):
     of_cell, of_layer = policies(policy)
@@ -227,3 +229,52 @@ def test_stateful_layers_begin_anew_where_they_are_told():
     second = np.asarray(layer(x, starts=tf.constant([True, False])))
     np.testing.assert_array_equal(second[0], first[0])
     assert np.abs(second[1] - first[1]).max() > 1e-4
+
+
+@pytest.mark.parametrize("shape", [(3, 6), (3, 4), (2, 5), (5,), (3, 5, 2), pytest.param((3, 1), id="a step for all")])
+@pytest.mark.parametrize("cell", [archs.LSTMCell, archs.MinGRUCell])
+def test_a_mask_of_another_shape_is_refused(cell, shape):
+    with pytest.raises(ValueError, match=r"Expected a mask of shape \(3, 5\), .* received"):
+        archs.Recurrent(cell(6))(np.ones((3, 5, 4)), mask=np.ones(shape, bool))
+
+
+@pytest.mark.parametrize("name", ["lstm", "min_lstm"])
+def test_one_row_of_mask_or_states_is_for_all(name):
+    layer = catalog.recurrent(name)
+    x, states = catalog.inputs(), [tf.ones((1, size), tf.float64) for size in layer.cell.state_size]
+    expected = layer(x, initial_state=[tf.repeat(s, 3, axis=0) for s in states], mask=np.repeat(MASK[:1], 3, axis=0))
+    np.testing.assert_array_equal(layer(x, initial_state=states, mask=MASK[:1]), expected)
+    graph = tf.function(lambda x: layer(x, initial_state=states, mask=tf.constant(MASK[:1])))
+    np.testing.assert_allclose(graph(tf.constant(x)), expected, atol=1e-12)
+
+
+def test_states_that_are_lists_and_states_that_are_none():
+    layer, x = catalog.recurrent("lstm"), catalog.inputs()
+    states = catalog.initial(layer)
+    listed = layer(x, initial_state=[state.tolist() for state in states])
+    np.testing.assert_allclose(listed, layer(x, initial_state=states), rtol=1e-6)
+    with pytest.raises(ValueError, match=r"Expected states \(h, c\) of sizes \[6, 6\], received \[None, None\]"):
+        layer(x, initial_state=[None, None])
+
+
+@pytest.mark.parametrize("base", [archs.LSTMCell, archs.MinGRUCell])
+def test_a_cell_with_a_call_of_its_own_is_called(base):
+    class Doubled(base):
+        def call(self, inputs, states, training=False):
+            output, states = super().call(inputs, states, training=training)
+            return 2 * output, states
+
+    cell = Doubled(6, dtype="float64")
+    layer, plain = (kind(cell, return_sequences=True, dtype="float64") for kind in (archs.Recurrent, keras.layers.RNN))
+    np.testing.assert_array_equal(layer(catalog.inputs()), plain(catalog.inputs()))
+
+
+def test_an_activity_regularizer_of_the_cell_acts():
+    losses = []
+    for kind in (archs.Recurrent, keras.layers.RNN):
+        layer = kind(
+            archs.LSTMCell(6, activity_regularizer="l2", kernel_initializer="ones", recurrent_initializer="ones")
+        )
+        layer(np.ones((3, 5, 4)))
+        losses.append(float(sum(layer.losses)))
+    assert losses[0] == losses[1] > 0

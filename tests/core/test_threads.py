@@ -13,7 +13,7 @@ from tests.conformance import catalog
 from tests.conformance.catalog import BATCH, FEATURES, TIME, UNITS, random
 
 THREADS = 8
-CALLS = pytest.mark.parametrize("count", [24, pytest.param(1000, marks=pytest.mark.slow)])
+CALLS = pytest.mark.parametrize("count", [16, pytest.param(1000, marks=pytest.mark.slow)])
 FEW = ("attention_decoder", "depth_gated_lstm", "lstm", "min_gru")
 NOISE = {"dropout": 0.5, "recurrent_dropout": 0.5}
 
@@ -68,7 +68,7 @@ def requests_of(cell, count=5):
 
 @pytest.mark.parametrize(
     ("name", "count"),
-    [(name, 24) for name in FEW] + [pytest.param(name, 1000, marks=pytest.mark.slow) for name in archs.list_cells()],
+    [(name, 16) for name in FEW] + [pytest.param(name, 200, marks=pytest.mark.slow) for name in archs.list_cells()],
 )
 @pytest.mark.parametrize("kind", [archs.Recurrent, keras.layers.RNN])
 def test_a_layer_answers_beside_training(name, kind, count):
@@ -175,7 +175,7 @@ def test_decoders_write_in_threads(attention, count):
     def train():
         model(requests[0] | {"decoder_inputs": np.zeros((2, 3), int)}, training=True)
 
-    expect_same(write, requests, max(count // 8, 16), beside=[train])
+    expect_same(write, requests, max(count // 8, 8), beside=[train])
 
 
 @CALLS
@@ -187,4 +187,4 @@ def test_texts_are_generated_in_threads(count):
     def write(tokens):
         return numpy(archs.generation.generate(model, tokens, max_new_tokens=4, seed=3))
 
-    expect_same(write, requests, max(count // 8, 16), beside=[lambda: model(requests[0], training=True)])
+    expect_same(write, requests, max(count // 8, 8), beside=[lambda: model(requests[0], training=True)])

@@ -132,9 +132,9 @@ def test_packages_are_found_where_this_process_found_them_and_the_project_is_not
     assert subprocess.run([python, "-c", "import numpy"], capture_output=True).returncode
     monkeypatch.setattr(sys, "executable", str(python))
     assert write(folder)[0] == folder / "1"
+    replay = export._REPLAY
     for name in ("archs", "recipes._core"):
-        replay = export._REPLAY.replace("import numpy", f"import {name}\nimport numpy")
-        monkeypatch.setattr(export, "_REPLAY", replay)
+        monkeypatch.setattr(export, "_REPLAY", replay.replace("import numpy", f"import {name}\nimport numpy"))
         with pytest.raises(RecipeError, match=f"does not load in a fresh process:(.|\n)*{name.partition('.')[0]}"):
             write(folder)
     assert export.versions(folder) == [1]
@@ -153,6 +153,18 @@ def test_a_missing_version_is_told(folder):
     write(folder)
     with pytest.raises(RecipeError, match=r"version 7 of r in .*, found \[1\]"):
         export.load(folder, "r", 7)
+
+
+def test_empty_folders_are_passed_over_and_zeros_before_a_version_are_none(folder):
+    write(folder)[0].rename(folder / "00000012")
+    (folder / "13").mkdir()
+    answer, path = export.load(folder, "r")
+    assert path == folder / "00000012"
+    np.testing.assert_array_equal(answer(SAMPLE)["y"], [[2.0, 4.0]])
+    assert export.load(folder, "r", 12)[1] == path
+    with pytest.raises(RecipeError, match=r"version 13 of r in .*, found \[12\]"):
+        export.load(folder, "r", 13)
+    assert write(folder)[0] == folder / "14"
 
 
 # --- what lies beside the model, and what it may not hold

@@ -39,7 +39,7 @@ def test_the_versions_of_python_are_those_of_the_package():
 
 
 def test_nothing_is_left_out():
-    assert len(blocks("python")) == 5
+    assert len(blocks("python")) == 6
     assert len(CLIENTS) == 2
     assert len(blocks("sh")) == 4
 

@@ -135,6 +135,12 @@ def test_gpu_where_there_is_none_names_the_extra(monkeypatch):
     assert sessions.use_device("auto").startswith("CPU")
 
 
+def test_another_backend_is_refused(monkeypatch):
+    monkeypatch.setattr(keras.backend, "backend", lambda: "jax")
+    with pytest.raises(RecipeError, match="Expected KERAS_BACKEND=tensorflow for recipes, received jax"):
+        sessions.use_device()
+
+
 def test_precision_becomes_the_policy():
     try:
         sessions.use_device("cpu", "mixed_bfloat16")

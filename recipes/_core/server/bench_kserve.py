@@ -62,7 +62,7 @@ def texts(array):
 
 def main(name, path, port, grpc_port, request):
     model = Model(name, path)
-    inputs = model.arrays(json.loads(pathlib.Path(request).read_text())["instances"])
+    inputs = model.arrays(json.loads(pathlib.Path(request).read_text(encoding="utf-8"))["instances"])
     inputs = [filled(kserve.InferInput, key, array) for key, array in inputs.items()]
     message = kserve.InferRequest(name, inputs).to_grpc().SerializeToString()
     versions = {package: importlib.metadata.version(package) for package in ("kserve", "grpcio")}

@@ -18,7 +18,7 @@ from tests.recipes.server.small import request, write
         (["--serve=small", "--seconds=nan"], "received 'nan'"),
         (["--serve=small", "--kserve=/no/python"], "an environment with kserve and tensorflow, received /no/python"),
         (["--serve=small", f"--kserve={sys.executable}"], "KServe does not go into this one"),
-        (["--serve=small", "--json=nowhere/a.json"], "Expected --json in a folder that exists"),
+        (["--serve=small", "--json=nowhere/a.json"], "Expected a file for --json in a folder that exists"),
     ],
 )
 def test_what_it_cannot_measure(arguments, message, capsys):

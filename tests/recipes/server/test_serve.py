@@ -151,7 +151,9 @@ def test_only_this_machine_is_listened_to(served):
     own = {link[8:-1] for link in links if link.startswith("socket:[")}
     ports = {}
     for family, loopback in (("tcp", "0100007F"), ("tcp6", "0000000000000000FFFF00000100007F")):
-        for line in pathlib.Path(f"/proc/{server.process.pid}/net/{family}").read_text().splitlines()[1:]:
+        for line in (
+            pathlib.Path(f"/proc/{server.process.pid}/net/{family}").read_text(encoding="utf-8").splitlines()[1:]
+        ):
             _, local, _, state, *_, inode = line.split()[:10]
             if state == "0A" and inode in own:
                 address, port = local.split(":")
@@ -214,7 +216,9 @@ def test_a_version_that_does_not_load_is_passed_over(served):
 
 
 def memory(pid):
-    return int(re.search(r"VmRSS:\s+(\d+)", pathlib.Path(f"/proc/{pid}/status").read_text())[1]) / 1024  # MiB
+    return (
+        int(re.search(r"VmRSS:\s+(\d+)", pathlib.Path(f"/proc/{pid}/status").read_text(encoding="utf-8"))[1]) / 1024
+    )  # MiB
 
 
 def test_nonsense_is_refused_and_leaves_nothing_behind(served):
