@@ -157,13 +157,13 @@ OWN_ARGUMENTS = [
 def test_every_argument_of_its_own_acts(name, argument):
     value = non_default(name, argument, arguments_of(archs.get(name))[argument])
     cases = [case for case in cases_of(name) if argument not in case]  # some act beside another only
-    changed = False
-    for case in cases:
+
+    def acts(case):
         before, after = fingerprint(name, case), fingerprint(name, case | {argument: value})
         shapes = [[tuple(array.shape) for array in arrays] for arrays in (before, after)]
-        same = shapes[0] == shapes[1] and all(np.array_equal(a, b) for a, b in zip(before, after, strict=True))
-        changed = changed or not same
-    assert changed, f"{argument}={value!r} changes nothing in any of {cases}"
+        return shapes[0] != shapes[1] or any(not np.array_equal(a, b) for a, b in zip(before, after, strict=True))
+
+    assert any(map(acts, cases)), f"{argument}={value!r} changes nothing in any of {cases}"
 
 
 @each_cell

@@ -25,12 +25,8 @@ OF_TOKENS = [arch for arch in ARCHS if "mask_zero" in inspect.signature(archs.ge
 
 
 SIDES = {"pre": lambda n: slice(7 - n, 7), "post": lambda n: slice(0, n)}
-
-
 each_of_tokens = pytest.mark.parametrize("arch", OF_TOKENS)
-
-
-each_padding = pytest.mark.parametrize("padding", SIDES)
+each_padding = pytest.mark.parametrize("padding", ["pre", pytest.param("post", marks=pytest.mark.slow)])
 
 
 def model_of_tokens(arch, **options):
@@ -109,7 +105,7 @@ def test_padding_is_told_in_one_way(arch):
 
 
 @each_architecture
-@pytest.mark.parametrize("wrong", [6, -1])
+@pytest.mark.parametrize("wrong", [6, pytest.param(-1, marks=pytest.mark.slow)])
 def test_lengths_out_of_range_are_refused(arch, wrong, tmp_path):
     model = small_model(arch, lengths=True)
     x = request(model)
@@ -155,7 +151,9 @@ def test_lengths_may_be_a_list(arch):
 
 
 @each_architecture
-@pytest.mark.parametrize("method", ["__call__", "predict", "fit"])
+@pytest.mark.parametrize(
+    "method", ["__call__", *(pytest.param(method, marks=pytest.mark.slow) for method in ("predict", "fit"))]
+)
 def test_ragged_tensors_are_refused_with_the_way_to_pad_them(arch, method):
     model = small_model(arch)
     model.compile("sgd", "mse")
@@ -178,7 +176,10 @@ def test_lists_of_different_lengths_are_refused_with_the_way_to_pad_them():
 
 
 @each_of_tokens
-@pytest.mark.parametrize(("wrong", "message"), [(9, "from 0 to 8, received 9"), (-1, "from 0 to 8, received -1")])
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [(9, "from 0 to 8, received 9"), pytest.param(-1, "from 0 to 8, received -1", marks=pytest.mark.slow)],
+)
 def test_tokens_that_have_no_vector_are_refused(arch, wrong, message):
     model = model_of_tokens(arch)
     x, _ = padded(model, "post")
