@@ -36,9 +36,10 @@ class _Loop:
         self.cell, self.mask, self.training, self.masks = cell, mask, training, masks
         self.keep_outputs, self.add_bias = keep_outputs, add_bias
         self.in_policy = InPolicyOf(cell)
+        self.in_wide = InPolicyOf(cell, "float32") if cell.compute_dtype in ("float16", "bfloat16") else self.in_policy
         self.is_fused = True
 
-    def step(self, weights, x, states, t=None, product=multiply, squash=scaled_tanh):
+    def step(self, weights, x, states, t=None, product=multiply, squash=scaled_tanh, policy=None):
         """The new states, with `product(a, kernel)` for every recurrent product and `squash` for gates.
 
         Of the step t; without t of one that is not masked.
@@ -51,12 +52,12 @@ class _Loop:
             return cell.recur(cell.add_bias(x) if self.add_bias else x, states, step)
 
         with keras.StatelessScope(zip(variables, weights, strict=False)):
-            new = self.in_policy([x, *states], function=recur)
+            new = (policy or self.in_policy)([x, *states], function=recur)
         if self.mask is None or t is None:
             return list(new)
         return [tf.where(self.mask[t][:, None], a, b) for a, b in zip(new, states, strict=True)]
 
-    def recorded(self, weights, x, states):
+    def recorded(self, weights, x, states, policy=None):
         """What the products of a step multiply with, and its calls of `squash`, by their arguments."""
         kernels, gates = [], []
 
@@ -68,11 +69,11 @@ class _Loop:
             gates.append(arguments)
             return scaled_tanh(*arguments)
 
-        self.step(weights, x[0], states, product=product, squash=squash)
+        self.step(weights, x[0], states, product=product, squash=squash, policy=policy)
         return kernels, gates
 
-    def kernels(self, weights, x, states):
-        return self.recorded(weights, x, states)[0]
+    def kernels(self, weights, x, states, policy=None):
+        return self.recorded(weights, x, states, policy)[0]
 
     def count_gates(self, weights, x, states):
         return len(_aside(lambda: self.recorded(weights, x, states)[1]))
@@ -129,21 +130,28 @@ class _Loop:
         return outputs, finals, saved
 
     def backward(self, x, states, weights, saved, by_outputs, by_finals):
-        """Gradients by x, states and weights."""
-        time = _time(x)
+        """Gradients by x, states and weights, which add up over time: computed in single precision at least."""
+        time, dtypes = _time(x), [weight.dtype for weight in weights]
         before, outcomes, gates = saved
+        wide = tf.float64 if x.dtype == tf.float64 else tf.float32
+
+        def widened(tensors):
+            return [tf.cast(a, wide) if a.dtype.is_floating else a for a in tensors]
+
+        weights, by_finals = widened(weights), widened(by_finals)
         with tf.GradientTape() as tape:
             tape.watch(_floats(weights))
-            kernels = self.kernels(weights, x, states)
+            kernels = self.kernels(weights, tf.cast(x[:1], wide), widened(states), self.in_wide)
         turned = [tf.linalg.matrix_transpose(kernel) if _is_large(kernel) else kernel for kernel in kernels]
 
         def step_back(t, gates_t, by_new):
             """The replayed step t, and its gradients by x, states and weights."""
-            x_t, old = x[t], [s[t] for s in before]
-            replay = _Replay(kernels, turned, {i: z[t] for i, z in outcomes.items()}, gates_t)
+            x_t, *old = widened([x[t], *(s[t] for s in before)])
+            products = dict(zip(outcomes, widened([z[t] for z in outcomes.values()]), strict=True))
+            replay = _Replay(kernels, turned, products, widened(gates_t))
             with replay.tape:
                 replay.tape.watch(_floats([x_t, *old, *weights]))
-                new = self.step(weights, x_t, old, t, replay.product, replay.squash)
+                new = self.step(weights, x_t, old, t, replay.product, replay.squash, self.in_wide)
             by = replay.tape.gradient(new, [x_t, *old, *weights], output_gradients=by_new)
             zeros = [tf.zeros_like(a) if b is None else b for a, b in zip([x_t, *old], by, strict=False)]
             return replay, old, zeros[0], zeros[1:], by[1 + len(old) :]
@@ -153,18 +161,17 @@ class _Loop:
         own_weights = [i for i, by in enumerate(by_weights) if by is not None]
         same = next((i for i in outcomes if replay.by_outcomes[i] is by_x), None)
         entered = {i: next((k for k, s in enumerate(old) if s is replay.entering[i]), None) for i in outcomes}
-        wide = tf.float64 if x.dtype == tf.float64 else tf.float32
 
         def body(t, gates_t, by_states, sums, by_small, by_xs, inputs, by_zs):
             if by_outputs is not None:
-                by_states = [by_states[0] + by_outputs[t], *by_states[1:]]
+                by_states = [by_states[0] + tf.cast(by_outputs[t], wide), *by_states[1:]]
             replay, _, by_x, by_old, by_weights = step_back(t, gates_t, by_states)
             entering, by_outcomes = replay.entering, replay.by_outcomes
-            sums = [s + tf.cast(by_weights[i], wide) for s, i in zip(sums, own_weights, strict=True)]
-            by_small = {i: s + tf.cast(entering[i], wide) * tf.cast(by_outcomes[i], wide) for i, s in by_small.items()}
-            by_xs = by_xs if same is not None else by_xs.write(t, by_x)
-            inputs = {i: array.write(t, entering[i]) for i, array in inputs.items()}
-            by_zs = {i: array.write(t, by_outcomes[i]) for i, array in by_zs.items()}
+            sums = [s + by_weights[i] for s, i in zip(sums, own_weights, strict=True)]
+            by_small = {i: s + entering[i] * by_outcomes[i] for i, s in by_small.items()}
+            by_xs = by_xs if same is not None else by_xs.write(t, tf.cast(by_x, x.dtype))
+            inputs = {i: array.write(t, tf.cast(entering[i], x.dtype)) for i, array in inputs.items()}
+            by_zs = {i: array.write(t, tf.cast(by_outcomes[i], x.dtype)) for i, array in by_zs.items()}
             # Loaded one step ahead: XLA on a CPU would load each gate again in each place that reads it.
             gates_t = [y[tf.maximum(t - 1, 0)] for y in gates]
             return t - 1, gates_t, by_old, sums, by_small, by_xs, inputs, by_zs
@@ -177,25 +184,24 @@ class _Loop:
             time - 1,
             [y[time - 1] for y in gates],
             list(by_finals),
-            [tf.zeros_like(weights[i], wide) for i in own_weights],
+            [tf.zeros_like(weights[i]) for i in own_weights],
             {i: tf.zeros(tf.shape(by), wide) for i, by in small.items()},
             tf.TensorArray(x.dtype, time if same is None else 0),
-            {i: tf.TensorArray(replay.entering[i].dtype, time) for i, k in entered.items() if k is None},
+            {i: tf.TensorArray(x.dtype, time) for i, k in entered.items() if k is None},
             arrays,
         )
         _, _, by_states, sums, by_small, by_xs, inputs, by_zs = tf.while_loop(
             lambda t, *_: t >= 0, body, loop, maximum_iterations=time
         )
         by_zs = {i: array.stack() for i, array in by_zs.items()}
-        by_kernels = [
-            tf.cast(tf.reduce_sum(by_small[i], 0), k.dtype) if i in by_small else None for i, k in enumerate(kernels)
-        ]
+        by_kernels = [tf.reduce_sum(by_small[i], 0) if i in by_small else None for i in range(len(kernels))]
         for i, k in entered.items():
             by_kernels[i] = _by_kernel(inputs[i].stack() if k is None else before[k], by_zs[i], kernels[i], wide)
         by_weights = tape.gradient(kernels, weights, output_gradients=by_kernels)
         for i, total in zip(own_weights, sums, strict=True):
-            total = tf.cast(total, weights[i].dtype)
             by_weights[i] = total if by_weights[i] is None else by_weights[i] + total
+        by_weights = [by if by is None else tf.cast(by, dtype) for by, dtype in zip(by_weights, dtypes, strict=True)]
+        by_states = [tf.cast(by, s.dtype) for by, s in zip(by_states, states, strict=True)]
         return by_zs[same] if same is not None else by_xs.stack(), by_states, by_weights
 
 

@@ -100,7 +100,7 @@ def masked(cell, place, a, mask, site):
     """`a` (batch, n) or (batch, time, n) times the part of a mask that is for `site`."""
     start = sum(sizes(cell, place)[:site])
     mask = mask[:, start : start + sizes(cell, place)[site]]
-    return a * (mask[:, None] if len(a.shape) == 3 else mask)
+    return a * ops.cast(mask[:, None] if len(a.shape) == 3 else mask, a.dtype)
 
 
 def drop_afresh(cell, a, rate):

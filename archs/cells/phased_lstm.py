@@ -147,7 +147,7 @@ class PhasedLSTMCell(Cell):
     def recur(self, x, states, step):
         h, c, *counted = states
         x, t = (x[:, :-1], x[:, -1:]) if self.timestamps else (x, counted[0])
-        k = self.time_gate(t, step.training)
+        k = self.time_gate(t, h.dtype, step.training)
         p_i, p_f, p_o = rows(self.peephole_kernel)
         z_i, z_f, z_g, z_o = ops.split(x + step.recurrent_product(h, self.recurrent_kernel), 4, axis=-1)
         i, f, g = step.activate([step.peep(z_i, c, p_i), step.peep(z_f, c, p_f), z_g], ("i", "f", "g"))
@@ -157,7 +157,7 @@ class PhasedLSTMCell(Cell):
         h = k * o * self.activation(proposed) + (1 - k) * h
         return (h, c) if self.timestamps else (h, c, t + 1)
 
-    def time_gate(self, t, training):
+    def time_gate(self, t, dtype, training=False):
         """k at the times `t` (batch, 1): a tensor (batch, units)."""
         period = ops.exp(self.log_period)
         turns = (ops.cast(t, period.dtype) - self.phase) / period
@@ -165,4 +165,4 @@ class PhasedLSTMCell(Cell):
         rise = 2 * cycle / self.open_ratio
         closed = self.leak * cycle if training else ops.zeros_like(cycle)
         k = ops.where(rise < 1, rise, ops.where(rise < 2, 2 - rise, closed))
-        return ops.cast(k, self.compute_dtype)
+        return ops.cast(k, dtype)

@@ -18,7 +18,7 @@ def layer(period=8.0, phase=1.0, dtype="float64", **options):
 
 
 def gate(cell, times, training=False):
-    return np.asarray(cell.time_gate(tf.constant(times, tf.float64)[:, None], training))[:, 0]
+    return np.asarray(cell.time_gate(tf.constant(times, tf.float64)[:, None], "float64", training))[:, 0]
 
 
 def test_the_gate_opens_and_closes_once_in_each_period():
