@@ -1,4 +1,4 @@
-"""What belongs to one call of a cell and cannot be handed to its steps by `keras.layers.RNN`: masks and a memory.
+"""State of one call of a cell, masks and a memory, which `keras.layers.RNN` cannot hand to the steps.
 
 That layer hands a step its inputs, its states and `training`, nothing else. What else a step may use is kept here, by
 context: that of a thread or an asyncio task. Nothing stands on the cell, so that calls never meet.

@@ -71,7 +71,7 @@ def known(tensor):
 
 
 def dense(name, values):
-    """What stands for one tensor, lists of numbers as an array.
+    """The value given for one tensor; lists of numbers as an array.
 
     Raises:
         ValueError: rows of different lengths, in a RaggedTensor or in lists; the message says how to pad them.

@@ -28,7 +28,7 @@ def check(cell, memory):
 
 
 def prepared(cell, memory=None, mask=None):
-    """What `cell.prepare` makes of a memory, by default of the one that was memorized."""
+    """A memory, by default the memorized one, as `cell.prepare` makes it ready to be read."""
     if memory is None:
         memory, mask = calls.memorized.get(cell) or _latest.get(cell) or (None, None)
     if memory is None:

@@ -58,7 +58,7 @@ class _Loop:
         return [tf.where(self.mask[t][:, None], a, b) for a, b in zip(new, states, strict=True)]
 
     def recorded(self, weights, x, states, policy=None):
-        """What the products of a step multiply with, and its calls of `squash`, by their arguments."""
+        """Kernels of the products of a step, and the arguments of its calls of `squash`."""
         kernels, gates = [], []
 
         def product(a, kernel):

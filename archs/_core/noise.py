@@ -58,7 +58,7 @@ def rates(cell):
 
 
 def is_drawn_in_each_step(cell, training):
-    """Whether a loop over time has to draw: zoneout, and all dropout but Gal's, except on the inputs of the cell."""
+    """True if a loop over time has to draw: zoneout, and all dropout but Gal's, except on the inputs of the cell."""
     if any(rates(cell)) and (training or cell.zoneout_expectation):
         return True
     drops = cell.recurrent_dropout or (cell.dropout and cell.inner_sizes)

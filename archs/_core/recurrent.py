@@ -207,7 +207,7 @@ def _checked_mask(mask, sequences):
 
 
 def _can_be_scanned(cell, training):
-    """Whether the loop over time is ours: not where a call of the cell does more than its equations."""
+    """True if the loop over time is ours: not where a call of the cell does more than its equations."""
     if not isinstance(cell, Cell) or noise.is_drawn_in_each_step(cell, training) or cell.activity_regularizer:
         return False
     if (type(cell).call, type(cell).__call__) != (Cell.call, Cell.__call__):

@@ -1,4 +1,4 @@
-"""What one step of a cell may use: products with weights, activations, dropout masks, a memory."""
+"""Hooks of one step of a cell: products with weights, activations, dropout masks, a memory."""
 
 import copy
 
@@ -59,7 +59,7 @@ class Step:
 
     @property
     def memory(self):
-        """What the cell's `prepare` returned."""
+        """The arrays that the cell's `prepare` returned."""
         if self._memory is None:
             self._memory = external_memory.prepared(self._noisy)
         return self._memory
