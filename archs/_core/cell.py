@@ -194,7 +194,7 @@ class Cell(keras.layers.SimpleRNNCell):
             inputs: float tensor (..., features), with any leading axes.
 
         Returns:
-            A tensor (..., n), which `recur` takes as `x`.
+            A tensor (..., n), which `recur` takes as `x`. In half precision it may be of float32.
         """
         return self.add_bias(ops.matmul(inputs, self.kernel))
 
@@ -235,7 +235,8 @@ class Cell(keras.layers.SimpleRNNCell):
         """
         states = self.checked_states(states)
         step = Step.of_call(self, bool(training))
-        new = self.recur(self.project(step.drop_input(inputs)), states, step)
+        x = ops.cast(self.project(step.drop_input(inputs)), self.compute_dtype)
+        new = self.recur(x, states, step)
         new = noise.zone_out(self, states, new, training)
         return new[0], list(new)
 
@@ -290,19 +291,19 @@ class Cell(keras.layers.SimpleRNNCell):
         calls.put(self, None)
 
 
+def widen(x):
+    """x, in single precision at least."""
+    return ops.cast(x, keras.backend.result_type(x.dtype, "float32"))
+
+
 def add(x, weight):
     """x + weight, in single precision at least: the gradient of the weight is a sum over all rows, and is exact."""
-    return _wide(lambda x, weight: x + weight, x, weight)
+    return ops.cast(widen(x) + widen(weight), x.dtype)
 
 
 def scale(x, weight):
     """x * weight, likewise."""
-    return _wide(lambda x, weight: x * weight, x, weight)
-
-
-def _wide(function, x, weight):
-    wide = keras.backend.result_type(x.dtype, "float32")
-    return ops.cast(function(ops.cast(x, wide), ops.cast(weight, wide)), x.dtype)
+    return ops.cast(widen(x) * widen(weight), x.dtype)
 
 
 def rows(weight):

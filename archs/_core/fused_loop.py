@@ -35,29 +35,37 @@ class _Loop:
     def __init__(self, cell, mask, training, masks, keep_outputs, add_bias):
         self.cell, self.mask, self.training, self.masks = cell, mask, training, masks
         self.keep_outputs, self.add_bias = keep_outputs, add_bias
-        self.in_policy = InPolicyOf(cell)
-        self.in_wide = InPolicyOf(cell, "float32") if cell.compute_dtype in ("float16", "bfloat16") else self.in_policy
+        self.dtype = tf.as_dtype(cell.compute_dtype)
+        self.wide = self.dtype if self.dtype == tf.float64 else tf.float32
+        self.in_wide = InPolicyOf(cell, self.wide.name)
         self.is_fused = True
 
-    def step(self, weights, x, states, t=None, product=multiply, squash=scaled_tanh, policy=None):
+    def step(self, weights, x, states, t=None, product=multiply, squash=scaled_tanh):
         """The new states, with `product(a, kernel)` for every recurrent product and `squash` for gates.
 
         Of the step t; without t of one that is not masked.
         """
         cell, variables = self.cell, self.cell.variables
-        memory = list(weights[len(variables) :]) or None
+        memory = self.widened(weights[len(variables) :]) or None
         step = Step(cell, self.training, masks=self.masks, memory=memory, product=product, squash=squash)
 
         def recur(x, *states):
             return cell.recur(cell.add_bias(x) if self.add_bias else x, states, step)
 
         with keras.StatelessScope(zip(variables, weights, strict=False)):
-            new = (policy or self.in_policy)([x, *states], function=recur)
+            new = self.in_wide([x, *states], function=recur)
         if self.mask is None or t is None:
             return list(new)
         return [tf.where(self.mask[t][:, None], a, b) for a, b in zip(new, states, strict=True)]
 
-    def recorded(self, weights, x, states, policy=None):
+    def widened(self, tensors):
+        return [tf.cast(a, self.wide) if a.dtype.is_floating else a for a in tensors]
+
+    def of_product(self, kernel):
+        """The kernel as it is multiplied with: what costs time in the compute dtype."""
+        return tf.cast(kernel, self.dtype if _is_large(kernel) else self.wide)
+
+    def recorded(self, weights, x, states):
         """Kernels of the products of a step, and the arguments of its calls of `squash`."""
         kernels, gates = [], []
 
@@ -69,11 +77,11 @@ class _Loop:
             gates.append(arguments)
             return scaled_tanh(*arguments)
 
-        self.step(weights, x[0], states, product=product, squash=squash, policy=policy)
+        self.step(weights, x[0], states, product=product, squash=squash)
         return kernels, gates
 
-    def kernels(self, weights, x, states, policy=None):
-        return self.recorded(weights, x, states, policy)[0]
+    def kernels(self, weights, x, states):
+        return self.recorded(weights, x, states)[0]
 
     def count_gates(self, weights, x, states):
         return len(_aside(lambda: self.recorded(weights, x, states)[1]))
@@ -91,21 +99,28 @@ class _Loop:
         return all(by is None for by in _aside(gradients))
 
     def forward(self, x, states, weights, keep_all):
-        """Outputs or None, final states, and with `keep_all` what `backward` needs."""
+        """Outputs or None, final states, and with `keep_all` what `backward` needs.
+
+        In half precision only the products are of it, and what is kept; the states are not rounded from step to step,
+        since a cell may amplify that.
+        """
         time = _time(x)
-        kernels = self.kernels(weights, x, states) if self.is_fused else []
+        starts, states = states, self.widened(states)
+        kernels = [self.of_product(k) for k in self.kernels(weights, x, states)] if self.is_fused else []
         kept = len(states) if keep_all else int(self.keep_outputs)
-        histories = [tf.TensorArray(s.dtype, time, element_shape=s.shape) for s in states[:kept]]
+        histories = [tf.TensorArray(s.dtype, time, element_shape=s.shape) for s in starts[:kept]]
         large = [i for i, kernel in enumerate(kernels) if keep_all and _is_large(kernel)]
-        outcomes = {i: tf.TensorArray(x.dtype, time) for i in large}
-        gates = [tf.TensorArray(x.dtype, time) for _ in range(self.count_gates(weights, x, states) if keep_all else 0)]
+        outcomes = {i: tf.TensorArray(self.dtype, time) for i in large}
+        count = self.count_gates(weights, x, states) if keep_all else 0
+        gates = [tf.TensorArray(self.dtype, time) for _ in range(count)]
 
         def body(t, states, histories, outcomes, gates):
             products, squashed = [], []
 
             def product(a, kernel):
-                products.append(multiply(a, kernels[len(products)] if self.is_fused else kernel))
-                return products[-1]
+                kernel = kernels[len(products)] if self.is_fused else self.of_product(kernel)
+                products.append(multiply(tf.cast(a, kernel.dtype), kernel))
+                return tf.cast(products[-1], self.wide)
 
             def squash(*arguments):
                 squashed.append(scaled_tanh(*arguments))
@@ -114,9 +129,9 @@ class _Loop:
             new = self.step(weights, x[t], states, t, product, squash)
             for s, old in zip(new, states, strict=True):
                 s.set_shape(old.shape)
-            histories = [array.write(t, s) for array, s in zip(histories, new, strict=False)]
+            histories = [array.write(t, tf.cast(s, array.dtype)) for array, s in zip(histories, new, strict=False)]
             outcomes = {i: array.write(t, products[i]) for i, array in outcomes.items()}
-            gates = [array.write(t, y) for array, y in zip(gates, squashed, strict=False)]
+            gates = [array.write(t, tf.cast(y, self.dtype)) for array, y in zip(gates, squashed, strict=False)]
             return t + 1, new, histories, outcomes, gates
 
         loop = (0, list(states), histories, outcomes, gates)
@@ -125,23 +140,18 @@ class _Loop:
         )
         histories = [array.stack() for array in histories]
         outputs = histories[0] if self.keep_outputs else None
-        before = [tf.concat([s[None], h[:-1]], 0) for s, h in zip(states, histories, strict=False)] if keep_all else []
+        before = [tf.concat([s[None], h[:-1]], 0) for s, h in zip(starts, histories, strict=False)] if keep_all else []
         saved = before, {i: array.stack() for i, array in outcomes.items()}, [array.stack() for array in gates]
-        return outputs, finals, saved
+        return outputs, [tf.cast(s, start.dtype) for s, start in zip(finals, starts, strict=True)], saved
 
     def backward(self, x, states, weights, saved, by_outputs, by_finals):
         """Gradients by x, states and weights, which add up over time: computed in single precision at least."""
-        time, dtypes = _time(x), [weight.dtype for weight in weights]
+        time, dtypes, wide, widened = _time(x), [weight.dtype for weight in weights], self.wide, self.widened
         before, outcomes, gates = saved
-        wide = tf.float64 if x.dtype == tf.float64 else tf.float32
-
-        def widened(tensors):
-            return [tf.cast(a, wide) if a.dtype.is_floating else a for a in tensors]
-
         weights, by_finals = widened(weights), widened(by_finals)
         with tf.GradientTape() as tape:
             tape.watch(_floats(weights))
-            kernels = self.kernels(weights, tf.cast(x[:1], wide), widened(states), self.in_wide)
+            kernels = self.kernels(weights, x[:1], widened(states))
         turned = [tf.linalg.matrix_transpose(kernel) if _is_large(kernel) else kernel for kernel in kernels]
 
         def step_back(t, gates_t, by_new):
@@ -151,7 +161,7 @@ class _Loop:
             replay = _Replay(kernels, turned, products, widened(gates_t))
             with replay.tape:
                 replay.tape.watch(_floats([x_t, *old, *weights]))
-                new = self.step(weights, x_t, old, t, replay.product, replay.squash, self.in_wide)
+                new = self.step(weights, x_t, old, t, replay.product, replay.squash)
             by = replay.tape.gradient(new, [x_t, *old, *weights], output_gradients=by_new)
             zeros = [tf.zeros_like(a) if b is None else b for a, b in zip([x_t, *old], by, strict=False)]
             return replay, old, zeros[0], zeros[1:], by[1 + len(old) :]
@@ -169,16 +179,17 @@ class _Loop:
             entering, by_outcomes = replay.entering, replay.by_outcomes
             sums = [s + by_weights[i] for s, i in zip(sums, own_weights, strict=True)]
             by_small = {i: s + entering[i] * by_outcomes[i] for i, s in by_small.items()}
-            by_xs = by_xs if same is not None else by_xs.write(t, tf.cast(by_x, x.dtype))
-            inputs = {i: array.write(t, tf.cast(entering[i], x.dtype)) for i, array in inputs.items()}
-            by_zs = {i: array.write(t, tf.cast(by_outcomes[i], x.dtype)) for i, array in by_zs.items()}
+            by_xs = by_xs if same is not None else by_xs.write(t, tf.cast(by_x, self.dtype))
+            inputs = {i: array.write(t, tf.cast(entering[i], self.dtype)) for i, array in inputs.items()}
+            by_zs = {i: array.write(t, tf.cast(by_outcomes[i], self.dtype)) for i, array in by_zs.items()}
             # Loaded one step ahead: XLA on a CPU would load each gate again in each place that reads it.
             gates_t = [y[tf.maximum(t - 1, 0)] for y in gates]
             return t - 1, gates_t, by_old, sums, by_small, by_xs, inputs, by_zs
 
         arrays = {i: tf.TensorArray(z.dtype, time) for i, z in outcomes.items()}
         if same is not None:
-            arrays[same] = arrays[same].unstack(x)  # saves XLA the zeros that an array starts with, and their memory
+            # Saves XLA the zeros that an array starts with, and their memory.
+            arrays[same] = arrays[same].unstack(tf.cast(x, self.dtype))
         small = {i: by for i, by in replay.by_outcomes.items() if i not in outcomes}
         loop = (
             time - 1,
@@ -186,8 +197,8 @@ class _Loop:
             list(by_finals),
             [tf.zeros_like(weights[i]) for i in own_weights],
             {i: tf.zeros(tf.shape(by), wide) for i, by in small.items()},
-            tf.TensorArray(x.dtype, time if same is None else 0),
-            {i: tf.TensorArray(x.dtype, time) for i, k in entered.items() if k is None},
+            tf.TensorArray(self.dtype, time if same is None else 0),
+            {i: tf.TensorArray(self.dtype, time) for i, k in entered.items() if k is None},
             arrays,
         )
         _, _, by_states, sums, by_small, by_xs, inputs, by_zs = tf.while_loop(
@@ -202,7 +213,7 @@ class _Loop:
             by_weights[i] = total if by_weights[i] is None else by_weights[i] + total
         by_weights = [by if by is None else tf.cast(by, dtype) for by, dtype in zip(by_weights, dtypes, strict=True)]
         by_states = [tf.cast(by, s.dtype) for by, s in zip(by_states, states, strict=True)]
-        return by_zs[same] if same is not None else by_xs.stack(), by_states, by_weights
+        return tf.cast(by_zs[same] if same is not None else by_xs.stack(), x.dtype), by_states, by_weights
 
 
 class _Replay:
@@ -275,7 +286,7 @@ def is_fused(cell):
         memory = external_memory.prepared(cell, nothing)
     loop = _Loop(cell, None, False, {}, False, False)
     inputs = tf.zeros((1, cell.input_spec.axes[-1]), cell.compute_dtype)
-    x = loop.in_policy([inputs], function=cell.project)
+    x = InPolicyOf(cell)([inputs], function=cell.project)
     states = [tf.convert_to_tensor(s) for s in cell.get_initial_state(1)]
     return loop.kernels_are_weights(_weights(cell, memory), x[None], states)
 

@@ -173,7 +173,7 @@ class AttentionDecoderCell(Cell):
         if self._splits_inputs:
             x = x + step.product(fed, self.cell.kernel[self.input_spec.axes[-1] :])
         else:
-            x = self.cell.project(ops.concatenate([x, fed], axis=-1))
+            x = ops.cast(self.cell.project(ops.concatenate([x, fed], axis=-1)), fed.dtype)
         return self.cell.recur(x, states, step.of(self.cell))
 
     def look(self, h, step):

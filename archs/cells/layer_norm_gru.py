@@ -4,7 +4,7 @@ import keras
 from keras import ops
 
 from archs._core import checks
-from archs._core.cell import Cell, add, scale
+from archs._core.cell import Cell, add, scale, widen
 from archs._core.registry import cell
 
 
@@ -110,7 +110,7 @@ class LayerNormGRUCell(Cell):
         return ops.split(a, [2 * self.units], axis=-1)
 
     def project(self, inputs):
-        normal = ops.concatenate(self.normalize(ops.matmul(inputs, self.kernel)), axis=-1)
+        normal = ops.concatenate(self.normalize(widen(ops.matmul(inputs, self.kernel))), axis=-1)
         return self.add_bias(add(scale(normal, self.input_gamma), self.input_beta))
 
     def recur(self, x, states, step):

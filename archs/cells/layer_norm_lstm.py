@@ -4,7 +4,7 @@ import keras
 from keras import ops
 
 from archs._core import checks
-from archs._core.cell import Cell, add, scale
+from archs._core.cell import Cell, add, scale, widen
 from archs._core.registry import cell
 
 
@@ -109,7 +109,7 @@ class LayerNormLSTMCell(Cell):
         self.bias = self.gate_bias({"f": 1} if self.unit_forget_bias else {})
 
     def project(self, inputs):
-        normal = ops.layer_normalization(ops.matmul(inputs, self.kernel), epsilon=self.epsilon)
+        normal = ops.layer_normalization(widen(ops.matmul(inputs, self.kernel)), epsilon=self.epsilon)
         return self.add_bias(add(scale(normal, self.input_gamma), self.input_beta))
 
     def recur(self, x, states, step):

@@ -78,6 +78,7 @@ def test_padding_never_reaches_the_gradients(arch, name):
     np.testing.assert_allclose(*losses, rtol=1e-5)
 
 
+@pytest.mark.sampled(3)
 @each_architecture_and_few_cells
 @pytest.mark.parametrize("lengths", [pytest.param(False, marks=pytest.mark.slow), True])
 def test_architecture_reloads_and_trains_on(arch, name, lengths, tmp_path):

@@ -48,6 +48,7 @@ each_regularizer = pytest.mark.parametrize(
 )
 
 
+@pytest.mark.sampled(5)
 @each_regularizer
 def test_regularization_is_off_at_inference(name, layer, arguments):
     with_rate, without = recurrent(name, layer, arguments=arguments), recurrent(name, layer)
@@ -55,6 +56,7 @@ def test_regularization_is_off_at_inference(name, layer, arguments):
     assert np.abs(with_rate(inputs(), training=True) - without(inputs())).max() > 1e-3
 
 
+@pytest.mark.sampled(5)
 @each_regularizer
 def test_regularization_is_fresh_in_each_call_and_seeded(name, layer, arguments):
     """In a graph with our layer, eagerly with Keras' own."""

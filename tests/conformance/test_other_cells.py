@@ -30,6 +30,7 @@ class PlainCell(keras.layers.Layer):
 FOREIGN = [keras.layers.LSTMCell, keras.layers.GRUCell, keras.layers.SimpleRNNCell, PlainCell]
 
 
+@pytest.mark.sampled(3)
 @each_architecture
 @pytest.mark.parametrize("cell", [*FOREIGN, lambda units: keras.layers.GRUCell(units)])
 def test_architecture_takes_cells_of_others(arch, cell, tmp_path):

@@ -26,6 +26,7 @@ def values(tensors):
     return [np.asarray(t, "float64") for t in tensors]
 
 
+@pytest.mark.sampled(5)
 @pytest.mark.parametrize("name", archs.list_cells())
 @pytest.mark.parametrize(
     ("dtype", "tolerance"), [pytest.param("float32", 1e-5, marks=pytest.mark.slow), ("float64", 1e-10)]

@@ -13,12 +13,15 @@ FEW = ("attention_decoder", "gru", "layer_norm_gru", "lstm", "scrn")
 SLOW = [(name, False) for name in archs.list_cells() if name not in FEW] + [(name, True) for name in FEW]
 
 
-def gradients(name, dtype, weights, jit_compile=False):
-    """The weights of a layer, and their gradients at batch 128 and time 400; float64."""
+def gradients(name, dtype, weights, jit_compile=False, rounded=False):
+    """The weights of a layer, and their gradients at batch 128 and time 400; float64.
+
+    With `rounded`, at weights and inputs that half precision can hold.
+    """
     cell = catalog.create(name, UNITS, dtype=dtype, **catalog.cases_of(name)[0])
     layer = archs.Recurrent(cell, return_sequences=True)
     layer.build((None, None, FEATURES))
-    layer.set_weights(weights or layer.get_weights())
+    layer.set_weights([half(w) for w in weights] if rounded else weights or layer.get_weights())
 
     @tf.function(jit_compile=jit_compile)
     def by_weights(x):
@@ -26,9 +29,14 @@ def gradients(name, dtype, weights, jit_compile=False):
             loss = tf.reduce_sum(0.01 * tf.cast(layer(x, training=True), tf.float64))
         return tape.gradient(loss, [w.value for w in layer.trainable_weights])
 
-    x = tf.constant(np.random.default_rng(0).normal(size=(128, 400, FEATURES)))
+    x = np.random.default_rng(0).normal(size=(128, 400, FEATURES))
+    x = tf.constant(half(x) if rounded else x)
     by = [np.asarray(tf.cast(gradient, tf.float64)) for gradient in by_weights(x)]
     return layer.get_weights(), dict(zip([w.name for w in layer.trainable_weights], by, strict=True))
+
+
+def half(values):
+    return values.astype("float16").astype("float64")
 
 
 @pytest.mark.parametrize(
@@ -36,13 +44,14 @@ def gradients(name, dtype, weights, jit_compile=False):
     [(name, False) for name in FEW] + [pytest.param(*pair, marks=pytest.mark.slow) for pair in SLOW],
 )
 def test_gradients_of_long_sequences_in_half_precision(name, jit_compile):
-    """Within half a percent; where a cell amplifies the rounding of its states, as far off as in single precision."""
+    """Within half a percent. A cell that amplifies what is rounded may be off by what its rounded inputs cost."""
     keras.utils.set_random_seed(1)
     weights, exact = gradients(name, "float64", None)
-    (_, single), (_, half) = (gradients(name, dtype, weights, jit_compile) for dtype in ("float32", "mixed_float16"))
+    _, received = gradients(name, "mixed_float16", weights, jit_compile)
+    _, at_best = gradients(name, "float64", weights, rounded=True)
     for weight, expected in exact.items():
-        off, as_single = (np.linalg.norm(by[weight] - expected) / np.linalg.norm(expected) for by in (half, single))
-        assert off < max(0.005, 2 * as_single * 2**13), f"{weight}: {100 * off:.2f} % off"
+        off, least = (np.linalg.norm(by[weight] - expected) / np.linalg.norm(expected) for by in (received, at_best))
+        assert off < max(0.005, 4 * least), f"{weight}: {100 * off:.2f} % off, {100 * least:.2f} % at best"
 
 
 @pytest.mark.parametrize("name", archs.list_cells())

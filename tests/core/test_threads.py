@@ -83,6 +83,7 @@ def test_a_layer_answers_beside_training(name, kind, count):
     expect_same(ask, requests, count, beside=[train])
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("name", archs.list_cells())
 @pytest.mark.parametrize("kind", [archs.Recurrent, keras.layers.RNN])
 def test_a_call_leaves_nothing_on_the_cell(name, kind):
