@@ -33,7 +33,8 @@ class _Loop:
     """
 
     def __init__(self, cell, mask, training, masks, keep_outputs, add_bias):
-        self.cell, self.mask, self.training, self.masks = cell, mask, training, masks
+        self.cell, self.training, self.masks = cell, training, masks
+        self.mask = mask if mask is None else mask[..., None]
         self.keep_outputs, self.add_bias = keep_outputs, add_bias
         self.dtype = tf.as_dtype(cell.compute_dtype)
         self.wide = self.dtype if self.dtype == tf.float64 else tf.float32
@@ -56,7 +57,8 @@ class _Loop:
             new = self.in_wide([x, *states], function=recur)
         if self.mask is None or t is None:
             return list(new)
-        return [tf.where(self.mask[t][:, None], a, b) for a, b in zip(new, states, strict=True)]
+        is_read = tf.gather(self.mask, t)
+        return [tf.where(is_read, a, b) for a, b in zip(new, states, strict=True)]
 
     def widened(self, tensors):
         return [tf.cast(a, self.wide) if a.dtype.is_floating else a for a in tensors]
@@ -126,7 +128,7 @@ class _Loop:
                 squashed.append(scaled_tanh(*arguments))
                 return squashed[-1]
 
-            new = self.step(weights, x[t], states, t, product, squash)
+            new = self.step(weights, tf.gather(x, t), states, t, product, squash)
             for s, old in zip(new, states, strict=True):
                 s.set_shape(old.shape)
             histories = [array.write(t, tf.cast(s, array.dtype)) for array, s in zip(histories, new, strict=False)]
@@ -156,8 +158,8 @@ class _Loop:
 
         def step_back(t, gates_t, by_new):
             """The replayed step t, and its gradients by x, states and weights."""
-            x_t, *old = widened([x[t], *(s[t] for s in before)])
-            products = dict(zip(outcomes, widened([z[t] for z in outcomes.values()]), strict=True))
+            x_t, *old = widened([tf.gather(a, t) for a in (x, *before)])
+            products = dict(zip(outcomes, widened([tf.gather(z, t) for z in outcomes.values()]), strict=True))
             replay = _Replay(kernels, turned, products, widened(gates_t))
             with replay.tape:
                 replay.tape.watch(_floats([x_t, *old, *weights]))
@@ -174,7 +176,7 @@ class _Loop:
 
         def body(t, gates_t, by_states, sums, by_small, by_xs, inputs, by_zs):
             if by_outputs is not None:
-                by_states = [by_states[0] + tf.cast(by_outputs[t], wide), *by_states[1:]]
+                by_states = [by_states[0] + tf.cast(tf.gather(by_outputs, t), wide), *by_states[1:]]
             replay, _, by_x, by_old, by_weights = step_back(t, gates_t, by_states)
             entering, by_outcomes = replay.entering, replay.by_outcomes
             sums = [s + by_weights[i] for s, i in zip(sums, own_weights, strict=True)]
@@ -183,7 +185,7 @@ class _Loop:
             inputs = {i: array.write(t, tf.cast(entering[i], self.dtype)) for i, array in inputs.items()}
             by_zs = {i: array.write(t, tf.cast(by_outcomes[i], self.dtype)) for i, array in by_zs.items()}
             # Loaded one step ahead: XLA on a CPU would load each gate again in each place that reads it.
-            gates_t = [y[tf.maximum(t - 1, 0)] for y in gates]
+            gates_t = [tf.gather(y, tf.maximum(t - 1, 0)) for y in gates]
             return t - 1, gates_t, by_old, sums, by_small, by_xs, inputs, by_zs
 
         arrays = {i: tf.TensorArray(z.dtype, time) for i, z in outcomes.items()}
