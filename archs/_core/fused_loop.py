@@ -8,10 +8,12 @@ weights. A cell says nothing about it: all that counts is that its recurrent pro
 steps, the loop is left to autodiff.
 """
 
+import functools
+
 import keras
 import tensorflow as tf
 
-from archs._core import external_memory
+from archs._core import compiling, external_memory
 from archs._core.policy import InPolicyOf
 from archs._core.step import Step, multiply, scaled_tanh
 
@@ -26,38 +28,73 @@ def _aside(function):
 
 
 class _Loop:
-    """One cell over one batch of sequences; time is the first axis of all that has one.
+    """The loop of one cell, for any sequences; time is the first axis of all that has one.
 
     `weights` are the values of the cell's variables and, after them, what it prepared of an external memory; `kernels`
-    are those that its products multiply with, in their order.
+    are those that its products multiply with, in their order. `held` is what holds for the sequences: their `mask`
+    (time, batch, 1), and dropout masks as in `calls.Call`; None where there is none. `time` is the number of their
+    steps, where the arrays have room for more; None where they have not.
     """
 
-    def __init__(self, cell, mask, training, masks, keep_outputs, add_bias):
-        self.cell, self.training, self.masks = cell, training, masks
-        self.mask = mask if mask is None else mask[..., None]
-        self.keep_outputs, self.add_bias = keep_outputs, add_bias
+    def __init__(self, cell, training, keep_outputs, add_bias):
+        self.cell, self.training, self.keep_outputs, self.add_bias = cell, training, keep_outputs, add_bias
         self.dtype = tf.as_dtype(cell.compute_dtype)
         self.wide = self.dtype if self.dtype == tf.float64 else tf.float32
         self.in_wide = InPolicyOf(cell, self.wide.name)
-        self.is_fused = True
+        self.is_fused = self.gates = None
 
-    def step(self, weights, x, states, t=None, product=multiply, squash=scaled_tanh):
+    def examine(self, x, states, weights, held):
+        """Sets `is_fused`, whether no gradient leads from the kernels to what differs between steps, and `gates`."""
+        if self.is_fused is not None:
+            return
+
+        def examined():
+            with tf.GradientTape() as tape:
+                places = _floats([x, *states])
+                tape.watch(places)
+                kernels, gates = self.recorded(x, states, weights, held)
+            return tape.gradient(kernels, places) if kernels else [], len(gates)
+
+        by_places, self.gates = _aside(examined)
+        self.is_fused = all(by is None for by in by_places)
+
+    @functools.cached_property
+    def as_a_graph(self):
+        """`forward` and `backward`, each traced once."""
+        return self._functions(jit_compile=False)
+
+    @functools.cached_property
+    def compiled(self):
+        return self._functions(jit_compile=True)
+
+    def _functions(self, jit_compile):
+        def forward(*arguments, keep_all):
+            return self.forward(*arguments, keep_all=keep_all)
+
+        def backward(*arguments):
+            return self.backward(*arguments)
+
+        options = {"jit_compile": jit_compile, "autograph": False, "reduce_retracing": True}
+        return tf.function(forward, **options), tf.function(backward, **options)
+
+    def step(self, x, states, weights, held, t=None, product=multiply, squash=scaled_tanh):
         """The new states, with `product(a, kernel)` for every recurrent product and `squash` for gates.
 
         Of the step t; without t of one that is not masked.
         """
         cell, variables = self.cell, self.cell.variables
         memory = self.widened(weights[len(variables) :]) or None
-        step = Step(cell, self.training, masks=self.masks, memory=memory, product=product, squash=squash)
+        masks = {place: mask for place, mask in held.items() if place != "mask"}
+        step = Step(cell, self.training, masks=masks, memory=memory, product=product, squash=squash)
 
         def recur(x, *states):
             return cell.recur(cell.add_bias(x) if self.add_bias else x, states, step)
 
         with keras.StatelessScope(zip(variables, weights, strict=False)):
             new = self.in_wide([x, *states], function=recur)
-        if self.mask is None or t is None:
+        if t is None or held["mask"] is None:
             return list(new)
-        is_read = tf.gather(self.mask, t)
+        is_read = tf.gather(held["mask"], t)
         return [tf.where(is_read, a, b) for a, b in zip(new, states, strict=True)]
 
     def widened(self, tensors):
@@ -67,7 +104,7 @@ class _Loop:
         """The kernel as it is multiplied with: what costs time in the compute dtype."""
         return tf.cast(kernel, self.dtype if _is_large(kernel) else self.wide)
 
-    def recorded(self, weights, x, states):
+    def recorded(self, x, states, weights, held):
         """Kernels of the products of a step, and the arguments of its calls of `squash`."""
         kernels, gates = [], []
 
@@ -79,42 +116,27 @@ class _Loop:
             gates.append(arguments)
             return scaled_tanh(*arguments)
 
-        self.step(weights, x[0], states, product=product, squash=squash)
+        self.step(x[0], states, weights, held, product=product, squash=squash)
         return kernels, gates
 
-    def kernels(self, weights, x, states):
-        return self.recorded(weights, x, states)[0]
-
-    def count_gates(self, weights, x, states):
-        return len(_aside(lambda: self.recorded(weights, x, states)[1]))
-
-    def kernels_are_weights(self, weights, x, states):
-        """Whether no gradient leads from the kernels to what differs between steps."""
-
-        def gradients():
-            with tf.GradientTape() as tape:
-                places = _floats([x, *states])
-                tape.watch(places)
-                kernels = self.kernels(weights, x, states)
-            return tape.gradient(kernels, places) if kernels else []
-
-        return all(by is None for by in _aside(gradients))
-
-    def forward(self, x, states, weights, keep_all):
+    def forward(self, x, states, weights, held, time=None, keep_all=False, by_autodiff=False):
         """Outputs or None, final states, and with `keep_all` what `backward` needs.
 
-        In half precision only the products are of it, and what is kept; the states are not rounded from step to step,
-        since a cell may amplify that.
+        `by_autodiff` says that the loop itself is to be differentiated. In half precision only the products are of it,
+        and what is kept; the states are not rounded from step to step, since a cell may amplify that.
         """
-        time = _time(x)
+        room = _time(x)
+        time = room if time is None else time
         starts, states = states, self.widened(states)
-        kernels = [self.of_product(k) for k in self.kernels(weights, x, states)] if self.is_fused else []
+        kernels = self.recorded(x, states, weights, held)[0] if self.is_fused else []
+        kernels = [self.of_product(kernel) for kernel in kernels]
         kept = len(states) if keep_all else int(self.keep_outputs)
-        histories = [tf.TensorArray(s.dtype, time, element_shape=s.shape) for s in starts[:kept]]
+        histories = [tf.TensorArray(s.dtype, room, element_shape=s.shape) for s in starts[:kept]]
         large = [i for i, kernel in enumerate(kernels) if keep_all and _is_large(kernel)]
-        outcomes = {i: tf.TensorArray(self.dtype, time) for i in large}
-        count = self.count_gates(weights, x, states) if keep_all else 0
-        gates = [tf.TensorArray(self.dtype, time) for _ in range(count)]
+        outcomes = {i: tf.TensorArray(self.dtype, room) for i in large}
+        gates = [tf.TensorArray(self.dtype, room) for _ in range(self.gates if keep_all else 0)]
+
+        xs = tf.unstack(x) if by_autodiff and tf.executing_eagerly() else x
 
         def body(t, states, histories, outcomes, gates):
             products, squashed = [], []
@@ -128,7 +150,8 @@ class _Loop:
                 squashed.append(scaled_tanh(*arguments))
                 return squashed[-1]
 
-            new = self.step(weights, tf.gather(x, t), states, t, product, squash)
+            x_t = xs[t] if by_autodiff else tf.gather(x, t)  # whose gradient is sparse
+            new = self.step(x_t, states, weights, held, t, product, squash)
             for s, old in zip(new, states, strict=True):
                 s.set_shape(old.shape)
             histories = [array.write(t, tf.cast(s, array.dtype)) for array, s in zip(histories, new, strict=False)]
@@ -138,7 +161,7 @@ class _Loop:
 
         loop = (0, list(states), histories, outcomes, gates)
         _, finals, histories, outcomes, gates = tf.while_loop(
-            lambda t, *_: t < time, body, loop, maximum_iterations=time
+            lambda t, *_: t < time, body, loop, maximum_iterations=room
         )
         histories = [array.stack() for array in histories]
         outputs = histories[0] if self.keep_outputs else None
@@ -146,14 +169,19 @@ class _Loop:
         saved = before, {i: array.stack() for i, array in outcomes.items()}, [array.stack() for array in gates]
         return outputs, [tf.cast(s, start.dtype) for s, start in zip(finals, starts, strict=True)], saved
 
-    def backward(self, x, states, weights, saved, by_outputs, by_finals):
-        """Gradients by x, states and weights, which add up over time: computed in single precision at least."""
-        time, dtypes, wide, widened = _time(x), [weight.dtype for weight in weights], self.wide, self.widened
+    def backward(self, x, states, weights, held, time, saved, by_outputs, by_finals):
+        """Gradients by x, states and weights, which add up over time: computed in single precision at least.
+
+        `saved` is None where nothing was kept; the forward pass is then done again.
+        """
+        room, dtypes, wide, widened = _time(x), [weight.dtype for weight in weights], self.wide, self.widened
+        saved = self.forward(x, states, weights, held, time, keep_all=True)[2] if saved is None else saved
+        time = room if time is None else time
         before, outcomes, gates = saved
         weights, by_finals = widened(weights), widened(by_finals)
         with tf.GradientTape() as tape:
             tape.watch(_floats(weights))
-            kernels = self.kernels(weights, x[:1], widened(states))
+            kernels = self.recorded(x, widened(states), weights, held)[0]
         turned = [tf.linalg.matrix_transpose(kernel) if _is_large(kernel) else kernel for kernel in kernels]
 
         def step_back(t, gates_t, by_new):
@@ -163,13 +191,13 @@ class _Loop:
             replay = _Replay(kernels, turned, products, widened(gates_t))
             with replay.tape:
                 replay.tape.watch(_floats([x_t, *old, *weights]))
-                new = self.step(weights, x_t, old, t, replay.product, replay.squash)
+                new = self.step(x_t, old, weights, held, t, replay.product, replay.squash)
             by = replay.tape.gradient(new, [x_t, *old, *weights], output_gradients=by_new)
             zeros = [tf.zeros_like(a) if b is None else b for a, b in zip([x_t, *old], by, strict=False)]
             return replay, old, zeros[0], zeros[1:], by[1 + len(old) :]
 
         # What one step looks like: which weights it has a gradient for, and what need not be kept twice.
-        replay, old, by_x, _, by_weights = step_back(0, [y[0] for y in gates], list(by_finals))
+        replay, old, by_x, _, by_weights = step_back(0, [y[0] for y in gates], by_finals)
         own_weights = [i for i, by in enumerate(by_weights) if by is not None]
         same = next((i for i in outcomes if replay.by_outcomes[i] is by_x), None)
         entered = {i: next((k for k, s in enumerate(old) if s is replay.entering[i]), None) for i in outcomes}
@@ -188,23 +216,24 @@ class _Loop:
             gates_t = [tf.gather(y, tf.maximum(t - 1, 0)) for y in gates]
             return t - 1, gates_t, by_old, sums, by_small, by_xs, inputs, by_zs
 
-        arrays = {i: tf.TensorArray(z.dtype, time) for i, z in outcomes.items()}
+        # Where there is room after the last step, all that is kept is zero: x is, and XLA starts an array so.
+        arrays = {i: tf.TensorArray(z.dtype, room) for i, z in outcomes.items()}
         if same is not None:
             # Saves XLA the zeros that an array starts with, and their memory.
             arrays[same] = arrays[same].unstack(tf.cast(x, self.dtype))
         small = {i: by for i, by in replay.by_outcomes.items() if i not in outcomes}
         loop = (
             time - 1,
-            [y[time - 1] for y in gates],
-            list(by_finals),
+            [tf.gather(y, time - 1) for y in gates],
+            by_finals,
             [tf.zeros_like(weights[i]) for i in own_weights],
             {i: tf.zeros(tf.shape(by), wide) for i, by in small.items()},
-            tf.TensorArray(self.dtype, time if same is None else 0),
-            {i: tf.TensorArray(self.dtype, time) for i, k in entered.items() if k is None},
+            tf.TensorArray(self.dtype, room if same is None else 0),
+            {i: tf.TensorArray(self.dtype, room) for i, k in entered.items() if k is None},
             arrays,
         )
         _, _, by_states, sums, by_small, by_xs, inputs, by_zs = tf.while_loop(
-            lambda t, *_: t >= 0, body, loop, maximum_iterations=time
+            lambda t, *_: t >= 0, body, loop, maximum_iterations=room
         )
         by_zs = {i: array.stack() for i, array in by_zs.items()}
         by_kernels = [tf.reduce_sum(by_small[i], 0) if i in by_small else None for i in range(len(kernels))]
@@ -264,6 +293,11 @@ def _is_large(kernel):
     return len(kernel.shape) > 1
 
 
+def _unwatched(tensors):
+    """The tensors, for a function whose gradient is not asked for: a tape that sees them would have it made ready."""
+    return [tf.stop_gradient(a) for a in tensors]
+
+
 def _floats(tensors):
     return [a for a in tensors if a.dtype.is_floating]
 
@@ -286,45 +320,108 @@ def is_fused(cell):
     if cell.reads_memory:
         nothing = tf.zeros((1, 1, cell.memory_size), cell.compute_dtype)
         memory = external_memory.prepared(cell, nothing)
-    loop = _Loop(cell, None, False, {}, False, False)
+    loop = _Loop(cell, False, False, False)
     inputs = tf.zeros((1, cell.input_spec.axes[-1]), cell.compute_dtype)
     x = InPolicyOf(cell)([inputs], function=cell.project)
     states = [tf.convert_to_tensor(s) for s in cell.get_initial_state(1)]
-    return loop.kernels_are_weights(_weights(cell, memory), x[None], states)
+    loop.examine(x[None], states, _weights(cell, memory), {"mask": None})
+    return loop.is_fused
 
 
 def _weights(cell, memory):
     return [tf.convert_to_tensor(v) for v in (*cell.variables, *(memory or []))]
 
 
-def fused_loop(cell, x, states, mask, call, training, keep_outputs, add_bias=False):
-    """Runs `recur` over time.
+class Loops:
+    """The loops of a sequence layer, by their settings. They keep nothing of a call."""
 
-    Args:
-        cell: of the catalog.
-        x: what its `project` returned, (time, batch, m).
-        states: list of the initial states.
-        mask: bool tensor (time, batch), or None.
-        call: `Call`: the dropout masks that were drawn for it, and the memory that the cell prepared.
-        training: whether it is training; if so, what the gradient needs is kept, otherwise it is computed again.
-        keep_outputs: whether the outputs of all steps are wanted.
-        add_bias: whether x lacks the bias, which each step is to add.
+    def __init__(self):
+        self._loops = {}
 
-    Returns:
-        The first state after each step, (time, batch, size), or None, and the list of the final states. Gradients of
-        any order can be taken; those of the first are the fused ones.
-    """
-    loop = _Loop(cell, mask, training, call.masks, keep_outputs, add_bias)
-    weights = _weights(cell, call.memory)
-    states = [tf.convert_to_tensor(s) for s in states]
-    count = len(states)
+    def run(self, cell, x, states, mask, call, training, keep_outputs, add_bias=False):
+        """Runs `recur` over time.
+
+        Args:
+            cell: of the catalog.
+            x: what its `project` returned, (time, batch, m).
+            states: list of the initial states.
+            mask: bool tensor (time, batch), or None.
+            call: `Call`: the dropout masks that were drawn for it, and the memory that the cell prepared.
+            training: whether it is training; if so, what the gradient needs is kept, otherwise it is computed again.
+            keep_outputs: whether the outputs of all steps are wanted.
+            add_bias: whether x lacks the bias, which each step is to add.
+
+        Returns:
+            The first state after each step, (time, batch, size), or None, and the list of the final states. Gradients
+            of any order can be taken; those of the first are the fused ones.
+        """
+        key = id(cell), training, keep_outputs, add_bias, _settings(cell)
+        if key not in self._loops:
+            self._loops[key] = _Loop(cell, training, keep_outputs, add_bias)
+        loop = self._loops[key]
+        states, weights = [tf.convert_to_tensor(s) for s in states], _weights(cell, call.memory)
+        held = {"mask": mask if mask is None else mask[..., None], **call.masks}
+        loop.examine(x, states, weights, held)
+        is_eager = tf.executing_eagerly()
+        is_short = is_eager and x.shape[0] < _TRACED
+        if not loop.is_fused or (is_short and loop.dtype == loop.wide):
+            return loop.forward(x, states, weights, held, by_autodiff=True)[:2]
+        if is_eager and not is_short:
+            return _with_gradient(loop, loop.as_a_graph, x, states, weights, held)
+        if not is_eager and training and compiling.pays(cell.units):
+            return _compiled(loop, x, states, weights, held, is_split=call.memory is None)
+        return _with_gradient(loop, (loop.forward, loop.backward), x, states, weights, held)
+
+
+def _settings(cell):
+    """What a loop was made for, as far as a user may set it anew: the values of the cell's attributes."""
+    return tuple((name, value) for name, value in vars(cell).items() if isinstance(value, _VALUES) or callable(value))
+
+
+_TRACED = 64  # steps; to trace the loop takes about as long as so many, one operation after the other
+_VALUES = (bool, int, float, str, tuple, type(None))
+
+
+def _compiled(loop, x, states, weights, held, is_split):
+    """What the loop returns, compiled apart from the graph around it, with room for any time and in parts."""
+    steps, time = x.shape[0], None
+    if steps is None:
+        time = tf.shape(x)[0]
+        after = [[0, compiling.room(time) - time], [0, 0], [0, 0]]
+        x = tf.pad(x, after)
+        held = held | {"mask": held["mask"] if held["mask"] is None else tf.pad(held["mask"], after)}
+
+    def parts(tensor, axis):
+        return compiling.parts(tensor, axis) if is_split else [tensor]
+
+    xs = parts(x, 1)
+    rows = {name: parts(a, int(name == "mask")) for name, a in held.items() if a is not None}
+    by_part = []
+    for number, part in enumerate(xs):
+        starts = [parts(s, 0)[number] for s in states]
+        held_by_part = held | {name: a[number] for name, a in rows.items()}
+        by_part.append(_with_gradient(loop, loop.compiled, part, starts, weights, held_by_part, time))
+    outputs = None
+    if loop.keep_outputs:
+        outputs = tf.concat([part for part, _ in by_part], 1)
+        outputs = outputs if time is None else tf.slice(outputs, [0, 0, 0], [time, -1, -1])
+        outputs.set_shape((steps, x.shape[1], None))
+    finals = [tf.concat(of_parts, 0) for of_parts in zip(*[finals for _, finals in by_part], strict=True)]
+    for final, start in zip(finals, states, strict=True):
+        final.set_shape(start.shape)
+    return outputs, finals
+
+
+def _with_gradient(loop, functions, x, states, weights, held, time=None):
+    """What the first of two functions returns of outputs and final states, with the gradient by the second."""
+    (forward, backward), count = functions, len(states)
 
     def unpacked(tensors):
         return tensors[0], list(tensors[1 : 1 + count]), list(tensors[1 + count :])
 
     @tf.custom_gradient
     def run(*tensors):
-        outputs, finals, saved = loop.forward(*unpacked(tensors), keep_all=training)
+        outputs, finals, saved = forward(*unpacked(_unwatched(tensors)), held, time, keep_all=loop.training)
 
         def gradient(*upstream):
             return first(*tensors, *upstream)
@@ -332,10 +429,11 @@ def fused_loop(cell, x, states, mask, call, training, keep_outputs, add_bias=Fal
         @tf.custom_gradient
         def first(*arguments):
             upstream = arguments[len(tensors) :]
-            x, states, weights = unpacked(arguments[: len(tensors)])
-            kept = saved if training else loop.forward(x, states, weights, keep_all=True)[2]
-            by_outputs, by_finals = (upstream[0], upstream[1:]) if keep_outputs else (None, upstream)
-            by_x, by_states, by_weights = loop.backward(x, states, weights, kept, by_outputs, by_finals)
+            x, states, weights = unpacked(_unwatched(arguments[: len(tensors)]))
+            by_results = _unwatched(upstream)
+            by_outputs = by_results.pop(0) if loop.keep_outputs else None
+            kept = saved if loop.training else None
+            by_x, by_states, by_weights = backward(x, states, weights, held, time, kept, by_outputs, by_results)
             by_weights = [tf.zeros_like(w) if by is None else by for w, by in zip(weights, by_weights, strict=True)]
 
             def second(*by_firsts):
@@ -343,17 +441,15 @@ def fused_loop(cell, x, states, mask, call, training, keep_outputs, add_bias=Fal
                     outer.watch(_floats(arguments))
                     with tf.GradientTape() as inner:
                         inner.watch(_floats(arguments))
-                        outputs, finals, _ = loop.forward(*unpacked(arguments[: len(tensors)]), keep_all=False)
-                        results = [outputs, *finals] if keep_outputs else finals
+                        given = unpacked(arguments[: len(tensors)])
+                        outputs, finals, _ = loop.forward(*given, held, time, by_autodiff=True)
+                        results = [outputs, *finals] if loop.keep_outputs else finals
                     firsts = inner.gradient(results, arguments[: len(tensors)], upstream, unconnected_gradients="zero")
                 return outer.gradient(firsts, arguments, by_firsts, unconnected_gradients="zero")
 
             return [by_x, *by_states, *by_weights], second
 
-        return [outputs, *finals] if keep_outputs else list(finals), gradient
+        return [outputs, *finals] if loop.keep_outputs else list(finals), gradient
 
-    loop.is_fused = loop.kernels_are_weights(weights, x, states)
-    if not loop.is_fused:
-        return loop.forward(x, states, weights, keep_all=False)[:2]
     results = run(x, *states, *weights)
-    return (results[0], results[1:]) if keep_outputs else (None, results)
+    return (results[0], results[1:]) if loop.keep_outputs else (None, results)

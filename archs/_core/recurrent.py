@@ -76,6 +76,11 @@ class Recurrent(keras.layers.RNN):
         # Off in RNN from Keras 3.16 on, which drops the mask. https://github.com/keras-team/keras/pull/23235
         self.supports_masking = True
         self.input_spec = keras.layers.InputSpec(ndim=3)
+        self._loops = None
+        if keras.backend.backend() == "tensorflow":
+            from archs._core.fused_loop import Loops  # imports tensorflow
+
+            self._loops = Loops()
         # Keras' Bidirectional clones a layer with its seeds: without others the way back would drop the same inputs.
         seeded = [isinstance(c, Cell) and c.seed is not None and self.go_backwards for c in _cells(self.cell)]
         self._seeds_back = [
@@ -143,7 +148,7 @@ class Recurrent(keras.layers.RNN):
         outputs, finals = sequences, []
         for cell, states in zip(cells, initial_state if stacked else [initial_state], strict=True):
             keep_outputs = self.return_sequences or cell is not cells[-1]
-            outputs, states = _scan(cell, outputs, states, mask, bool(training), keep_outputs)
+            outputs, states = _scan(cell, outputs, states, mask, bool(training), keep_outputs, self._loops)
             finals.append(states)
         last = finals[-1][0]
         if mask is not None:
@@ -228,14 +233,12 @@ def loop_of(cell):
     return "fused" if is_fused(cell) else "autodiff"
 
 
-def _scan(cell, sequences, states, mask, training, keep_outputs):
+def _scan(cell, sequences, states, mask, training, keep_outputs, loops):
     """The outputs (batch, time, size) of one cell, or None, and its final states; masked steps keep the states."""
     call, policy = calls.get(cell), InPolicyOf(cell)
     step = Step(cell, training, masks=call.masks)
     if _is_linear(cell):
         return policy([sequences, states[0]], function=lambda x, start: _parallel_scan(cell, x, start, mask, step))
-    from archs._core.fused_loop import fused_loop  # imports tensorflow
-
     if cell.compute_dtype in _HALVES:
         states = _exact_clocks(cell, states)
     # A pass over all of x is saved where the loop adds the bias; in training one sum over x gives its gradient.
@@ -250,7 +253,7 @@ def _scan(cell, sequences, states, mask, training, keep_outputs):
 
     x = policy([sequences], function=project)
     mask = mask if mask is None else ops.transpose(mask)
-    outputs, states = fused_loop(cell, x, states, mask, call, training, keep_outputs, bias_in_step)
+    outputs, states = loops.run(cell, x, states, mask, call, training, keep_outputs, bias_in_step)
     return outputs if outputs is None else ops.transpose(outputs, (1, 0, 2)), states
 
 

@@ -21,6 +21,7 @@ from recipes._core.errors import RecipeError, install
 
 SIZES = [(32, 100, 128, 128), (64, 100, 128, 256), (20, 35, 650, 650)]
 PHASES = {"train": "training step", "inference": "inference", "step": "streaming step"}
+MEAN_TIME = statistics.mean(bench_worker.TIMES[:: len(bench_worker.TIMES) - 1])
 GROWTH = (32, 50, 128, 128)
 DOUBLINGS = {"time": 6, "batch": 3, "units": 3}
 CATALOG = pathlib.Path(__file__).resolve().parents[2] / "archs" / "cells"
@@ -172,6 +173,39 @@ class Run:
         self.rows += rows
         return rows
 
+    def measure_fit(self, cell, size, lengths, varying):
+        """The rows of whole training steps of one cell at one size, ours first: without being asked to, and by XLA."""
+        names = [name for name in ("archs", "keras.layers", "torch") if name in implementations(cell, "fit")]
+        kinds = {"lengths": lengths, "varying": varying}
+        opened = {}
+        for name in names:
+            for xla in (False,) if name == "torch" or varying else (False, True):
+                worker, key = self.worker(library_of(name)), f"{name} {xla}"
+                subject = self.subject(name, cell, size, "fit", xla) | kinds
+                opened[name, xla] = worker, key, worker.ask("open", key=key, subject=subject)
+        running = {mode: o for mode, o in opened.items() if "error" not in o[2]}
+        times = {mode: [] for mode in running}
+        for _ in range(self.options.rounds):
+            for mode, (worker, key, _) in running.items():
+                times[mode].append(worker.ask("run", key=key)["ms"])
+        for worker, key, _ in running.values():
+            worker.ask("close", key=key)
+        medians = {mode: statistics.median(values) for mode, values in times.items()}
+        rows = []
+        for (name, xla), (_, _, answer) in opened.items():
+            row = {"implementation": name, "cell": cell, "phase": "fit", "size": size, "xla": xla, **kinds}
+            if "error" in answer:
+                row["error"] = answer["error"]
+            else:
+                ms = medians[name, xla]
+                low, _, high = statistics.quantiles(times[name, xla], n=4)
+                row |= {"ms": ms, "quartiles_ms": [low, high], "best_ms": min(times[name, xla])}
+                row |= {"compile_s": answer["compile_s"], "to_keras": _ratio(ms, medians.get(("keras.layers", False)))}
+                row["to_torch"] = _ratio(ms, medians.get(("torch", False)))
+            rows.append(row)
+        self.rows += rows
+        return rows
+
     def memory(self, name, cell, size, xla):
         """By how much the first two training steps raise the peak memory of a fresh process, in MiB."""
         worker = Worker(library_of(name), self.options.threads, self.options.device)
@@ -225,7 +259,7 @@ def library_of(implementation):
 
 def add_arguments(command):
     """Options of `bench`."""
-    command.add_argument("patterns", nargs="*", default=["*"], help="of names of cells, such as 'lstm' 'mut*'")
+    command.add_argument("patterns", nargs="*", help="of names of cells, such as 'lstm' 'mut*'; default: all")
     command.add_argument("--size", action="append", type=_size, metavar="B,T,D,U", help=f"default: {_default_sizes()}")
     command.add_argument("--phase", action="append", choices=PHASES, help="default: train and inference")
     command.add_argument(
@@ -240,6 +274,9 @@ def add_arguments(command):
     command.add_argument("--no-memory", dest="memory", action="store_false", help="leave the peak memory out")
     command.add_argument(
         "--growth", action="store_true", help="double time, batch and units of 32,50,128,128 one at a time instead"
+    )
+    command.add_argument(
+        "--fit", action="store_true", help="measure whole steps of `fit` instead; patterns default to lstm"
     )
     command.add_argument("--json", type=files.path, metavar="FILE", help="write all figures there, too")
     serve = command.add_argument_group("a server, instead of cells")
@@ -265,6 +302,7 @@ def bench(options):
         from recipes._core.server import bench as server  # which needs this module
 
         return server.measure(options)
+    options.patterns = options.patterns or ["lstm" if options.fit else "*"]
     cells = [path.stem for path in sorted(CATALOG.glob("*.py")) if not path.stem.startswith("_")]
     chosen = [c for c in cells if any(fnmatch.fnmatch(c, pattern) for pattern in options.patterns)]
     for pattern in options.patterns:
@@ -280,7 +318,8 @@ def bench(options):
             print(f"Without {', '.join(missing)}; {install('bench')}")
         with contextlib.ExitStack() as stack:
             stack.callback(_write, options.json, facts, run.rows)
-            _print_growth(run, chosen) if options.growth else _print_rows(run, chosen)
+            show = _print_growth if options.growth else _print_fits if options.fit else _print_rows
+            show(run, chosen)
 
 
 def _write(path, facts, rows):
@@ -298,6 +337,53 @@ def _print_rows(run, cells):
                 for row in run.measure(cell, size, phase):
                     print(_line(row), flush=True)
     print(_LEGEND)
+
+
+def _print_fits(run, cells):
+    sizes = run.options.size or SIZES
+    for size in sizes:
+        batch, _, features, units = size
+        for lengths, varying in ((False, False), (True, False), (False, True)):
+            kinds = [(False, (batch, round(MEAN_TIME), features, units)), (True, size)] if varying else [(False, size)]
+            means = {}
+            for varies, of_size in kinds:
+                times = f"{bench_worker.TIMES[0]} to {bench_worker.TIMES[-1]}" if varies else of_size[1]
+                print(
+                    f"\na step of fit, batch {batch}, time {times}, features {features}, units {units}"
+                    f"{', with lengths' if lengths else ''}\n{_FIT_HEAD}"
+                )
+                for cell in cells:
+                    for row in run.measure_fit(cell, of_size, lengths, varies):
+                        key = row["implementation"], cell, row["xla"]
+                        if "ms" in row and varies and key in means:
+                            row["to_fixed"] = means[key] / row["ms"]
+                        means[key] = row.get("ms")
+                        print(_fit_line(row), flush=True)
+    print(_FIT_LEGEND)
+
+
+_FIT_HEAD = f"{'':<38} {'ms':>8} {'+-':>6} {'mode':>8} {'/keras':>7} {'/torch':>7} {'to fixed':>8} {'first s':>8}"
+
+_FIT_LEGEND = f"""
+ms: of one step, the median over the rounds of an epoch of {bench_worker.BATCHES} steps, and the distance of the
+quartiles: data, loss, optimizer and metrics and all. mode: what compile() takes by itself, or with jit_compile=True.
+Ratios, smaller is better: to the same model of keras.layers by default, and to a training loop of torch. to fixed:
+steps a second where the time varies, to those where it is the mean of these; larger is better. first s: by how much the
+first epoch takes longer."""
+
+
+def _fit_line(row):
+    title = f"{TITLES[row['implementation']](row['cell']):<38}"
+    if "error" in row:
+        return f"{title} {row['error']}"
+    low, high = row["quartiles_ms"]
+    mode = "" if row["implementation"] == "torch" else "XLA" if row["xla"] else "default"
+    ratios = [row.get(key) for key in ("to_keras", "to_torch", "to_fixed")]
+    shown = ["" if ratio is None else f"{ratio:.2f}" for ratio in ratios]
+    return (
+        f"{title} {row['ms']:>8.2f} {high - low:>6.2f} {mode:>8} {shown[0]:>7} {shown[1]:>7} {shown[2]:>8} "
+        f"{row['compile_s']:>8.1f}"
+    )
 
 
 _LEGEND = f"""

@@ -4,7 +4,8 @@ It reads JSON lines, `{"do": "open", "key": ..., "subject": ...}`, `{"do": "run"
 or `{"do": "facts"}`, and answers each with one line. A subject has an implementation, a cell, a size (batch, time,
 features, units), a phase and a dtype. A training step is the forward pass over whole sequences, all outputs returned,
 and the gradient of every weight for the mean of their squares; inference is the forward pass alone; a streaming step
-is one time step, called from Python with the states of the one before.
+is one time step, called from Python with the states of the one before. A fit is an epoch of whole training steps,
+batches of NumPy's arrays read and all, of a model whose last output goes through a dense layer; its time is of a step.
 """
 
 import contextlib
@@ -30,6 +31,27 @@ TORCHRECURRENT = {
 }
 FLAX = {"lstm": "OptimizedLSTMCell", "gru": "GRUCell", "simple_rnn": "SimpleCell"}
 STEPS = 50  # of a streaming step in one timed run
+BATCHES = 20  # of a fit, where all have one time
+TIMES = range(20, 101)  # of the batches of a fit, where each has its own
+CLASSES = 10
+
+
+def batches(size, lengths, varying):
+    """Batches of a fit: (inputs, lengths or None, labels), NumPy arrays. With `varying`, 50 times in any order."""
+    import numpy as np
+
+    batch, time_steps, features, _ = size
+    draw = np.random.default_rng(0)
+    times = [time_steps] * BATCHES
+    if varying:
+        times = draw.permutation(np.round(np.linspace(TIMES[0], TIMES[-1], 50)).astype(int)).tolist()
+    for length in times:
+        counts = draw.integers(length // 2, length + 1, size=batch)
+        counts[0] = length
+        x = draw.normal(size=(batch, length, features)).astype("float32")
+        if lengths:
+            x[np.arange(length) >= counts[:, None]] = 0
+        yield x, counts.astype("int32") if lengths else None, draw.integers(0, CLASSES, size=batch)
 
 
 class TensorFlow:
@@ -46,10 +68,11 @@ class TensorFlow:
         tf.config.threading.set_intra_op_parallelism_threads(threads)
         tf.get_logger().setLevel("ERROR")
         import keras
+        import numpy as np
 
         import archs
 
-        self.tf, self.keras, self.archs = tf, keras, archs
+        self.tf, self.keras, self.np, self.archs = tf, keras, np, archs
 
     def facts(self):
         config, device = self.tf.config, "CPU"
@@ -58,9 +81,11 @@ class TensorFlow:
             device = details.get("device_name", "GPU")
         return {"tensorflow": self.tf.__version__, "keras": self.keras.__version__, "device": device}
 
-    def open(self, implementation, cell, size, phase, dtype, xla):
+    def open(self, implementation, cell, size, phase, dtype, xla, lengths=False, varying=False):
         tf = self.tf
         batch, time_steps, features, units = size
+        if phase == "fit":
+            return self._fit(implementation, cell, size, xla, lengths, varying)
         if implementation == "matrix product":
             return self._product(batch * time_steps, features + units, 4 * units, dtype)
         layer = self._layer(implementation, cell, batch, units, dtype, phase)
@@ -88,17 +113,44 @@ class TensorFlow:
         }
         return run
 
+    def _fit(self, implementation, cell, size, xla, lengths, varying):
+        keras, tf = self.keras, self.tf
+        batch, _, features, units = size
+        if implementation == "archs":
+            model = self.archs.vanilla_lstm(features, units, CLASSES, cell=cell, lengths=lengths)
+        else:
+            inputs = keras.Input((None, features))
+            masked = keras.layers.Masking()(inputs) if lengths else inputs
+            outputs = self._layer(implementation, cell, batch, units, "float32", "fit")(masked)
+            model = keras.Model(inputs, keras.layers.Dense(CLASSES)(outputs))
+        options = {"jit_compile": True} if xla else {}
+        loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+        model.compile("adam", loss, metrics=["accuracy"], **options)
+        given = [
+            ({"inputs": x, "lengths": counts} if lengths and implementation == "archs" else x, y)
+            for x, counts, y in batches(size, lengths, varying)
+        ]
+        if varying:
+            spec = tf.nest.map_structure(lambda a: tf.TensorSpec((None,) * a.ndim, a.dtype), given[0])
+            data = tf.data.Dataset.from_generator(lambda: iter(given), output_signature=spec)
+            # The features of a batch are known, its rows and its time are not.
+            fixed = tf.TensorShape((None, None, features))
+            data = data.map(lambda x, y: (tf.nest.map_structure(lambda a: _of_shape(a, fixed), x), y)).prefetch(2)
+            return _epoch(lambda: model.fit(data, verbose=0), len(given))
+        x, y = tf.nest.map_structure(lambda *parts: self.np.concatenate(parts), *given)
+        return _epoch(lambda: model.fit(x, y, batch_size=batch, verbose=0), len(given))
+
     def _layer(self, implementation, cell, batch, units, dtype, phase):
         keras, archs = self.keras, self.archs
         policy = {"float32": "float32", "bfloat16": "mixed_bfloat16", "float16": "mixed_float16"}[dtype]
         if implementation == "keras.layers":
             kind = {"lstm": keras.layers.LSTM, "gru": keras.layers.GRU, "simple_rnn": keras.layers.SimpleRNN}[cell]
-            return kind(units, return_sequences=True, dtype=policy)
+            return kind(units, return_sequences=phase != "fit", dtype=policy)
         made = archs.create(cell, units, dtype=policy)
         if made.reads_memory:  # 50 entries for each row
             made.memorize(self.tf.random.normal((batch, 50, units)))
         layer = archs.Recurrent if implementation == "archs" or phase == "step" else keras.layers.RNN
-        return layer(made, return_sequences=True, dtype=policy)
+        return layer(made, return_sequences=phase != "fit", dtype=policy)
 
     def _streaming(self, cell, x, xla):
         tf = self.tf
@@ -143,9 +195,11 @@ class Torch:
         name = self.torch.cuda.get_device_name() if self.device == "cuda" else "CPU"
         return {"torch": self.torch.__version__, "torch device": name}
 
-    def open(self, implementation, cell, size, phase, dtype, xla):
+    def open(self, implementation, cell, size, phase, dtype, xla, lengths=False, varying=False):
         torch = self.torch
         batch, time_steps, features, units = size
+        if phase == "fit":
+            return self._fit(cell, size, lengths, varying)
         batch_first = implementation == "torch"
         if implementation == "torch":
             options = {"nonlinearity": "relu"} if cell == "irnn" else {}
@@ -173,6 +227,35 @@ class Torch:
                 torch.cuda.synchronize()
 
         return run
+
+    def _fit(self, cell, size, lengths, varying):
+        torch, functional = self.torch, self.torch.nn.functional
+        _, _, features, units = size
+        layer = getattr(torch.nn, TORCH[cell])(features, units, batch_first=True).to(self.device)
+        dense = torch.nn.Linear(units, CLASSES).to(self.device)
+        optimizer = torch.optim.Adam([*layer.parameters(), *dense.parameters()])
+        given = [
+            [None if a is None else torch.from_numpy(a) for a in arrays] for arrays in batches(size, lengths, varying)
+        ]
+
+        def answer(x, counts):
+            if counts is None:
+                return dense(layer(x)[0][:, -1])
+            packed = torch.nn.utils.rnn.pack_padded_sequence(x, counts, batch_first=True, enforce_sorted=False)
+            states = layer(packed)[1]
+            return dense((states[0] if isinstance(states, tuple) else states)[0])
+
+        def epoch():
+            right = 0
+            for x, counts, y in given:
+                x, y = x.to(self.device), y.to(self.device)
+                optimizer.zero_grad()
+                logits = answer(x, counts)
+                functional.cross_entropy(logits, y).backward()
+                optimizer.step()
+                right += int((logits.argmax(1) == y).sum())
+
+        return _epoch(epoch, len(given))
 
 
 class Flax:
@@ -278,6 +361,16 @@ class OnnxRuntime:
 LIBRARIES = {"tensorflow": TensorFlow, "torch": Torch, "flax": Flax, "onnxruntime": OnnxRuntime}
 
 
+def _epoch(run, steps):
+    run.steps = steps
+    return run
+
+
+def _of_shape(a, shape):
+    a.set_shape(shape if a.shape.rank == 3 else (None,) * a.shape.rank)
+    return a
+
+
 def _nodes(graph):
     """The operations of a graph and of all functions that it calls."""
     definition = graph.as_graph_def()
@@ -327,7 +420,7 @@ def main(library, threads, device):
             return {}
         started = time.perf_counter()
         subjects[key]()
-        return {"ms": (time.perf_counter() - started) * 1000}
+        return {"ms": (time.perf_counter() - started) * 1000 / getattr(subjects[key], "steps", 1)}
 
     for line in sys.stdin:
         try:

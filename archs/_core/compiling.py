@@ -1,0 +1,63 @@
+"""Which loops are compiled by XLA, for how many time steps, and in which parts of the batch."""
+
+import functools
+import os
+
+import tensorflow as tf
+
+# On a CPU. Compiling costs a second, which a loop of few units does not win back; one of many spends its time within
+# the products, which XLA does not make faster.
+UNITS = range(32, 512)
+# A batch of at least so many rows is cut in two, one for each of two cores: a product of a step is too small for both.
+ROWS = 16
+ROOMS = [2**n for n in range(4, 31)]
+
+
+@functools.cache
+def _is_available():
+    """Whether TensorFlow has XLA, and no GPU: there Keras compiles whole models."""
+    with tf.init_scope():
+        if tf.config.list_logical_devices("GPU"):
+            return False
+        try:
+            tf.function(lambda: tf.constant(1) + 1, jit_compile=True)()
+        except tf.errors.OpError:
+            return False
+    return True
+
+
+def _is_within_xla():
+    """Whether the graph that is being built is compiled as a whole; TensorFlow tells it nowhere in public."""
+    graph = tf.compat.v1.get_default_graph()
+    while graph is not None:
+        context = getattr(graph, "_get_control_flow_context", lambda: None)()
+        while context is not None:
+            if context.IsXLAContext():
+                return True
+            context = context.outer_context
+        graph = getattr(graph, "outer_graph", None)
+    return False
+
+
+def pays(units):
+    """Whether a loop of so many units is to be compiled in the graph that is being built."""
+    return units in UNITS and _is_available() and not _is_within_xla()
+
+
+def room(time):
+    """The number of steps to compile for, a power of two, so that sequences of many lengths share few loops."""
+    rooms = tf.constant(ROOMS)
+    return tf.reduce_min(tf.where(rooms >= time, rooms, rooms[-1]))
+
+
+def parts(tensor, axis):
+    """The parts of a batch along an axis, as equal as can be."""
+    rows = tensor.shape[axis]
+    if (rows is not None and rows < ROWS) or _cores() == 1:
+        return [tensor]
+    rows = tf.shape(tensor)[axis] if rows is None else rows
+    return tf.split(tensor, [rows // 2, rows - rows // 2], axis)  # of slices, the gradient is many times as slow
+
+
+def _cores():
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()

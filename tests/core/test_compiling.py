@@ -1,0 +1,180 @@
+"""The loop that is compiled apart from its graph, and the one that is traced when it is called eagerly."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import archs
+from archs._core import compiling
+from tests.conformance import catalog
+from tests.conformance.catalog import FEATURES
+
+UNITS = compiling.UNITS[0]
+FUSED = [name for name in archs.list_cells() if archs.get(name).coefficients is None]
+SHAPES = [(20, 23), (17, 40), (1, 5)]
+
+
+@pytest.fixture
+def not_compiled(monkeypatch):
+    """A function that turns the compiled loop off."""
+    return lambda: monkeypatch.setattr(compiling, "UNITS", range(0))
+
+
+def layer_of(name, dtype="float64", **arguments):
+    keras.utils.set_random_seed(1)
+    cell = archs.create(name, UNITS, dtype=dtype, **catalog.cases_of(name)[0], **arguments)
+    layer = archs.Recurrent(cell, return_sequences=True, return_state=True)
+    layer.build((None, None, FEATURES))
+    return layer
+
+
+def step_of(layer, batch=None, time=None):
+    """A function of inputs and of a mask: outputs, final states, and gradients by the inputs and the weights."""
+    dtype, options = layer.compute_dtype, {"training": True}
+    if layer.cell.reads_memory:
+        options["memory"] = tf.constant(np.random.default_rng(5).normal(size=(1, 3, layer.cell.memory_size)), dtype)
+
+    @tf.function(input_signature=[tf.TensorSpec((batch, time, FEATURES), dtype), tf.TensorSpec((batch, time), tf.bool)])
+    def step(x, mask):
+        with tf.GradientTape() as tape:
+            tape.watch(x)
+            outputs, *states = layer(x, mask=mask, **options)
+            loss = tf.reduce_mean(outputs**2) + sum(tf.reduce_mean(tf.tanh(tf.cast(s, dtype))) for s in states)
+        return [outputs, *states, *tape.gradient(loss, [x, *(w.value for w in layer.trainable_weights)])]
+
+    return step
+
+
+def batch_of(rows, time, dtype="float64"):
+    draw = np.random.default_rng(0)
+    mask = tf.sequence_mask(draw.integers(0, time + 1, size=rows), time)
+    return tf.constant(draw.normal(size=(rows, time, FEATURES)), dtype), mask
+
+
+def is_compiled(function, *arguments):
+    definition = function.get_concrete_function(*arguments).graph.as_graph_def()
+    nodes = [*definition.node, *(node for f in definition.library.function for node in f.node_def)]
+    return any(node.attr["_XlaMustCompile"].b for node in nodes)
+
+
+def expect_equal(ours, theirs, tolerance):
+    for a, b in zip(ours, theirs, strict=True):
+        a, b = (np.asarray(tf.cast(v, tf.float64)) for v in (a, b))
+        np.testing.assert_allclose(a, b, rtol=0, atol=tolerance * max(1.0, np.abs(b).max()))
+
+
+@pytest.mark.sampled(5)
+@pytest.mark.parametrize("name", FUSED)
+def test_it_equals_the_loop_of_the_graph_for_any_batch_and_time(name, not_compiled):
+    noise = {"dropout": 0.5, "recurrent_dropout": 0.5, "seed": 3}
+    results = []
+    for compiled in (True, False):
+        if not compiled:
+            not_compiled()
+        step = step_of(layer_of(name, **noise))
+        results.append([step(*batch_of(*shape)) for shape in SHAPES])
+        assert is_compiled(step) == compiled
+    for ours, theirs in zip(*results, strict=True):
+        expect_equal(ours, theirs, 1e-12)
+
+
+@pytest.mark.parametrize(("rows", "time"), [(32, 6), (33, 6), (3, 6)])
+def test_static_shapes_survive(rows, time, not_compiled):
+    layer, (x, mask) = layer_of("lstm"), batch_of(rows, time)
+    step = step_of(layer, rows, time)
+    outputs, *states = step.get_concrete_function().structured_outputs[:3]
+    assert is_compiled(step)
+    assert tuple(outputs.shape) == (rows, time, UNITS)
+    assert {tuple(s.shape) for s in states} == {(rows, UNITS)}
+    ours = step(x, mask)
+    not_compiled()
+    expect_equal(ours, step_of(layer, rows, time)(x, mask), 1e-12)
+
+
+@pytest.mark.parametrize("dtype", ["mixed_bfloat16", "mixed_float16"])
+def test_half_precision(dtype, not_compiled):
+    (x, mask), results = batch_of(20, 23, dtype.removeprefix("mixed_")), []
+    for compiled in (True, False):
+        if not compiled:
+            not_compiled()
+        results.append(step_of(layer_of("gru", dtype))(x, mask))
+    expect_equal(*results, 0.02)
+
+
+def test_lengths_of_all_kinds_share_few_rooms():
+    rooms = {int(compiling.room(time)) for time in range(20, 101)}
+    assert rooms == {32, 64, 128}
+    assert int(compiling.room(2**30)) == 2**30
+
+
+def test_a_function_is_traced_once_for_all_shapes():
+    layer = layer_of("lstm")
+    step = step_of(layer)
+    for time in range(20, 60, 5):
+        step(*batch_of(16, time))
+    (loop,) = layer._loops._loops.values()
+    assert [f.experimental_get_tracing_count() for f in loop.compiled] == [1, 1]
+
+
+def test_second_order_gradients():
+    layer, (x, _) = layer_of("lstm"), batch_of(4, 7)
+
+    @tf.function
+    def penalty(x):
+        with tf.GradientTape() as outer:
+            outer.watch(x)
+            with tf.GradientTape() as inner:
+                inner.watch(x)
+                loss = tf.reduce_sum(layer(x, training=True)[0] ** 3)
+            norm = tf.reduce_sum(inner.gradient(loss, x) ** 2)
+        return outer.gradient(norm, x)
+
+    compiled = penalty(x)
+    assert is_compiled(penalty, x)
+    with tf.GradientTape() as outer:
+        outer.watch(x)
+        with tf.GradientTape() as inner:
+            inner.watch(x)
+            loss = tf.reduce_sum(layer(x, training=False)[0] ** 3)
+        norm = tf.reduce_sum(inner.gradient(loss, x) ** 2)
+    expect_equal([compiled], [outer.gradient(norm, x)], 1e-9)
+
+
+def test_a_model_is_trained_by_it_and_exported_without_it(tmp_path):
+    model = archs.vanilla_lstm(FEATURES, UNITS, 2, lengths=True)
+    model.compile("adam", "mse")
+    batch = {"inputs": np.ones((20, 6, FEATURES), "float32"), "lengths": np.full(20, 4)}
+    model.fit(batch, np.ones((20, 2)), batch_size=16, verbose=0)
+    model.export(tmp_path / "model", verbose=False)
+    assert b"_XlaMustCompile" not in (tmp_path / "model" / "saved_model.pb").read_bytes()
+    loaded = tf.saved_model.load(tmp_path / "model")
+    np.testing.assert_allclose(loaded.serve(batch), model(batch), atol=1e-6)
+
+
+def test_within_a_model_that_is_compiled_as_a_whole_it_is_not_compiled_apart():
+    layer, (x, mask) = layer_of("lstm"), batch_of(20, 6)
+    step = tf.function(step_of(layer).python_function, jit_compile=True)
+    step(x, mask)
+    (loop,) = layer._loops._loops.values()
+    assert "compiled" not in vars(loop)
+
+
+@pytest.mark.sampled(5)
+@pytest.mark.parametrize("name", FUSED)
+def test_long_sequences_are_traced_when_called_eagerly(name):
+    layer = layer_of(name)
+    step = step_of(layer)
+    for rows, time in ((2, 70), (3, 65)):
+        x, mask = batch_of(rows, time)
+        expect_equal(step.python_function(x, mask), step(x, mask), 1e-12)
+    assert any("as_a_graph" in vars(loop) for loop in layer._loops._loops.values())
+
+
+def test_a_loop_is_made_anew_where_its_cell_is_changed():
+    layer, (x, _) = layer_of("lstm"), batch_of(2, 70)
+    before = layer(x)[0]
+    layer.cell.activation = keras.activations.relu
+    after = layer(x)[0]
+    assert np.abs(after - before).max() > 1e-3
+    expect_equal([after], [tf.function(layer)(x)[0]], 1e-12)
