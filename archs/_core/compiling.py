@@ -26,7 +26,7 @@ def _is_available():
     return True
 
 
-def _is_within_xla():
+def is_within_xla():
     """Whether the graph that is being built is compiled as a whole; TensorFlow tells it nowhere in public."""
     graph = tf.compat.v1.get_default_graph()
     while graph is not None:
@@ -41,7 +41,7 @@ def _is_within_xla():
 
 def pays(units):
     """Whether a loop of so many units is to be compiled in the graph that is being built."""
-    return units in UNITS and _is_available() and not _is_within_xla()
+    return units in UNITS and _is_available() and not is_within_xla()
 
 
 def room(time):

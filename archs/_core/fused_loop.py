@@ -41,7 +41,7 @@ class _Loop:
         self.dtype = tf.as_dtype(cell.compute_dtype)
         self.wide = self.dtype if self.dtype == tf.float64 else tf.float32
         self.in_wide = InPolicyOf(cell, self.wide.name)
-        self.is_fused = self.gates = None
+        self.is_fused = self.gates = self.outcomes = None
 
     def examine(self, x, states, weights, held):
         """Sets `is_fused`, whether no gradient leads from the kernels to what differs between steps, and `gates`."""
@@ -119,6 +119,48 @@ class _Loop:
         self.step(x[0], states, weights, held, product=product, squash=squash)
         return kernels, gates
 
+    def read_again(self, x, states, weights, held):
+        """The numbers of the large products whose outcome the gradient of a step reads; others need not be kept."""
+        if tf.executing_eagerly():
+            return [i for i, k in enumerate(self.recorded(x, states, weights, held)[0]) if _is_large(k)]
+        if self.outcomes is None:
+            self.outcomes = _aside(lambda: self._outcomes_read(x, states, weights, held))
+        return self.outcomes
+
+    def _outcomes_read(self, x, states, weights, held):
+        kernels, products, gates = [], [], []
+
+        def product(a, kernel):
+            kernels.append(tf.convert_to_tensor(kernel))
+            products.append(tf.identity(multiply(a, kernel)))
+            return products[-1]
+
+        def squash(*arguments):
+            gates.append(tf.identity(scaled_tanh(*arguments)))
+            return gates[-1]
+
+        self.step(x[0], states, weights, held, product=product, squash=squash)
+        turned = [tf.linalg.matrix_transpose(kernel) if _is_large(kernel) else kernel for kernel in kernels]
+        replay = _Replay(kernels, turned, dict(enumerate(products)), gates)
+        with replay.tape:
+            places = _floats([x[0], *states, *weights])
+            replay.tape.watch(places)
+            new = self.step(places[0], states, weights, held, product=replay.product, squash=replay.squash)
+        by = replay.tape.gradient(new, places)
+        # By the graph: from what is asked for back to what it is computed from, as far as the gates, which are given.
+        read, ends = set(), {y.name for y in gates}
+        ahead = [a for a in (*by, *replay.entering, *replay.by_outcomes.values()) if a is not None]
+        while ahead:
+            tensor = ahead.pop()
+            if not hasattr(tensor, "op") or tensor.name in read | ends:  # an eager state has no operation
+                continue
+            read.add(tensor.name)
+            if tensor.op.type == "IdentityN":
+                ahead.append(tensor.op.inputs[tensor.value_index])
+            elif tensor.op.type not in ("Shape", "ZerosLike"):
+                ahead += tensor.op.inputs
+        return [i for i, z in enumerate(products) if z.name in read and _is_large(kernels[i])]
+
     def forward(self, x, states, weights, held, time=None, keep_all=False, by_autodiff=False):
         """Outputs or None, final states, and with `keep_all` what `backward` needs.
 
@@ -130,10 +172,13 @@ class _Loop:
         starts, states = states, self.widened(states)
         kernels = self.recorded(x, states, weights, held)[0] if self.is_fused else []
         kernels = [self.of_product(kernel) for kernel in kernels]
+        first = int(keep_all)  # place of the state after the first step, behind the initial one
         kept = len(states) if keep_all else int(self.keep_outputs)
-        histories = [tf.TensorArray(s.dtype, room, element_shape=s.shape) for s in starts[:kept]]
-        large = [i for i, kernel in enumerate(kernels) if keep_all and _is_large(kernel)]
-        outcomes = {i: tf.TensorArray(self.dtype, room) for i in large}
+        histories = [tf.TensorArray(s.dtype, room + first, element_shape=s.shape) for s in starts[:kept]]
+        if keep_all:
+            histories = [array.write(0, s) for array, s in zip(histories, starts, strict=True)]
+        read_again = self.read_again(x, states, weights, held) if keep_all else []
+        outcomes = {i: tf.TensorArray(self.dtype, room) for i in read_again}
         gates = [tf.TensorArray(self.dtype, room) for _ in range(self.gates if keep_all else 0)]
 
         xs = tf.unstack(x) if by_autodiff and tf.executing_eagerly() else x
@@ -150,11 +195,13 @@ class _Loop:
                 squashed.append(scaled_tanh(*arguments))
                 return squashed[-1]
 
-            x_t = xs[t] if by_autodiff else tf.gather(x, t)  # whose gradient is sparse
+            x_t = xs[t] if by_autodiff else _at(x, t)
             new = self.step(x_t, states, weights, held, t, product, squash)
             for s, old in zip(new, states, strict=True):
                 s.set_shape(old.shape)
-            histories = [array.write(t, tf.cast(s, array.dtype)) for array, s in zip(histories, new, strict=False)]
+            histories = [
+                array.write(t + first, tf.cast(s, array.dtype)) for array, s in zip(histories, new, strict=False)
+            ]
             outcomes = {i: array.write(t, products[i]) for i, array in outcomes.items()}
             gates = [array.write(t, tf.cast(y, self.dtype)) for array, y in zip(gates, squashed, strict=False)]
             return t + 1, new, histories, outcomes, gates
@@ -164,9 +211,12 @@ class _Loop:
             lambda t, *_: t < time, body, loop, maximum_iterations=room
         )
         histories = [array.stack() for array in histories]
-        outputs = histories[0] if self.keep_outputs else None
-        before = [tf.concat([s[None], h[:-1]], 0) for s, h in zip(starts, histories, strict=False)] if keep_all else []
-        saved = before, {i: array.stack() for i, array in outcomes.items()}, [array.stack() for array in gates]
+        outputs = histories[0][first:] if self.keep_outputs else None
+        saved = (
+            [h[:-1] for h in histories] if keep_all else [],
+            {i: array.stack() for i, array in outcomes.items()},
+            [array.stack() for array in gates],
+        )
         return outputs, [tf.cast(s, start.dtype) for s, start in zip(finals, starts, strict=True)], saved
 
     def backward(self, x, states, weights, held, time, saved, by_outputs, by_finals):
@@ -182,12 +232,13 @@ class _Loop:
         with tf.GradientTape() as tape:
             tape.watch(_floats(weights))
             kernels = self.recorded(x, widened(states), weights, held)[0]
+        large = [i for i, kernel in enumerate(kernels) if _is_large(kernel)]
         turned = [tf.linalg.matrix_transpose(kernel) if _is_large(kernel) else kernel for kernel in kernels]
 
         def step_back(t, gates_t, by_new):
             """The replayed step t, and its gradients by x, states and weights."""
-            x_t, *old = widened([tf.gather(a, t) for a in (x, *before)])
-            products = dict(zip(outcomes, widened([tf.gather(z, t) for z in outcomes.values()]), strict=True))
+            x_t, *old = widened([_at(a, t) for a in (x, *before)])
+            products = dict(zip(outcomes, widened([_at(z, t) for z in outcomes.values()]), strict=True))
             replay = _Replay(kernels, turned, products, widened(gates_t))
             with replay.tape:
                 replay.tape.watch(_floats([x_t, *old, *weights]))
@@ -199,12 +250,12 @@ class _Loop:
         # What one step looks like: which weights it has a gradient for, and what need not be kept twice.
         replay, old, by_x, _, by_weights = step_back(0, [y[0] for y in gates], by_finals)
         own_weights = [i for i, by in enumerate(by_weights) if by is not None]
-        same = next((i for i in outcomes if replay.by_outcomes[i] is by_x), None)
-        entered = {i: next((k for k, s in enumerate(old) if s is replay.entering[i]), None) for i in outcomes}
+        same = next((i for i in large if replay.by_outcomes[i] is by_x), None)
+        entered = {i: next((k for k, s in enumerate(old) if s is replay.entering[i]), None) for i in large}
 
         def body(t, gates_t, by_states, sums, by_small, by_xs, inputs, by_zs):
             if by_outputs is not None:
-                by_states = [by_states[0] + tf.cast(tf.gather(by_outputs, t), wide), *by_states[1:]]
+                by_states = [by_states[0] + tf.cast(_at(by_outputs, t), wide), *by_states[1:]]
             replay, _, by_x, by_old, by_weights = step_back(t, gates_t, by_states)
             entering, by_outcomes = replay.entering, replay.by_outcomes
             sums = [s + by_weights[i] for s, i in zip(sums, own_weights, strict=True)]
@@ -213,18 +264,18 @@ class _Loop:
             inputs = {i: array.write(t, tf.cast(entering[i], self.dtype)) for i, array in inputs.items()}
             by_zs = {i: array.write(t, tf.cast(by_outcomes[i], self.dtype)) for i, array in by_zs.items()}
             # Loaded one step ahead: XLA on a CPU would load each gate again in each place that reads it.
-            gates_t = [tf.gather(y, tf.maximum(t - 1, 0)) for y in gates]
+            gates_t = [_at(y, tf.maximum(t - 1, 0)) for y in gates]
             return t - 1, gates_t, by_old, sums, by_small, by_xs, inputs, by_zs
 
         # Where there is room after the last step, all that is kept is zero: x is, and XLA starts an array so.
-        arrays = {i: tf.TensorArray(z.dtype, room) for i, z in outcomes.items()}
-        if same is not None:
-            # Saves XLA the zeros that an array starts with, and their memory.
+        arrays = {i: tf.TensorArray(self.dtype, room) for i in large}
+        if same is not None and compiling.is_within_xla():
+            # Saves the zeros that an array starts with, and their memory.
             arrays[same] = arrays[same].unstack(tf.cast(x, self.dtype))
-        small = {i: by for i, by in replay.by_outcomes.items() if i not in outcomes}
+        small = {i: by for i, by in replay.by_outcomes.items() if i not in large}
         loop = (
             time - 1,
-            [tf.gather(y, time - 1) for y in gates],
+            [_at(y, time - 1) for y in gates],
             by_finals,
             [tf.zeros_like(weights[i]) for i in own_weights],
             {i: tf.zeros(tf.shape(by), wide) for i, by in small.items()},
@@ -286,6 +337,11 @@ def _given(value, a, gradient):
 def _time(x):
     """The number of time steps, an int where the graph knows it."""
     return x.shape[0] or tf.shape(x)[0]
+
+
+def _at(a, t):
+    """a[t]: of long rows a view, by four operations; of others a copy, by one."""
+    return a[t] if (a.shape[-1] or 0) >= 2048 else tf.gather(a, t)
 
 
 def _is_large(kernel):
