@@ -50,13 +50,13 @@ def room(time):
     return tf.reduce_min(tf.where(rooms >= time, rooms, rooms[-1]))
 
 
-def parts(tensor, axis):
-    """The parts of a batch along an axis, as equal as can be."""
-    rows = tensor.shape[axis]
+def parts(x):
+    """The numbers of rows of the parts of a batch (time, batch, ...)."""
+    rows = x.shape[1]
     if (rows is not None and rows < ROWS) or _cores() == 1:
-        return [tensor]
-    rows = tf.shape(tensor)[axis] if rows is None else rows
-    return tf.split(tensor, [rows // 2, rows - rows // 2], axis)  # of slices, the gradient is many times as slow
+        return [rows or -1]
+    rows = tf.shape(x)[1] if rows is None else rows
+    return [rows // 2, rows - rows // 2]
 
 
 def _cores():

@@ -424,8 +424,9 @@ class Loops:
             return loop.forward(x, states, weights, held, by_autodiff=True)[:2]
         if is_eager and not is_short:
             return _with_gradient(loop, loop.as_a_graph, x, states, weights, held)
-        if not is_eager and training and compiling.pays(cell.units):
-            return _compiled(loop, x, states, weights, held, is_split=call.memory is None)
+        # A memory may have another number of entries in each call, for each of which XLA would compile.
+        if not is_eager and training and call.memory is None and compiling.pays(cell.units):
+            return _compiled(loop, x, states, weights, held)
         return _with_gradient(loop, (loop.forward, loop.backward), x, states, weights, held)
 
 
@@ -438,25 +439,27 @@ _TRACED = 64  # steps; to trace the loop takes about as long as so many, one ope
 _VALUES = (bool, int, float, str, tuple, type(None))
 
 
-def _compiled(loop, x, states, weights, held, is_split):
+def _compiled(loop, x, states, weights, held):
     """What the loop returns, compiled apart from the graph around it, with room for any time and in parts."""
-    steps, time = x.shape[0], None
+    steps, time, mask = x.shape[0], None, held["mask"]
+    if mask is not None:
+        mask = tf.broadcast_to(mask, [*tf.unstack(tf.shape(x)[:2]), 1])
     if steps is None:
         time = tf.shape(x)[0]
         after = [[0, compiling.room(time) - time], [0, 0], [0, 0]]
-        x = tf.pad(x, after)
-        held = held | {"mask": held["mask"] if held["mask"] is None else tf.pad(held["mask"], after)}
+        x, mask = tf.pad(x, after), mask if mask is None else tf.pad(mask, after)
+    counts = compiling.parts(x)
 
     def parts(tensor, axis):
-        return compiling.parts(tensor, axis) if is_split else [tensor]
+        # Of slices, the gradient is many times as slow.
+        return [tensor] * len(counts) if tensor is None else tf.split(tensor, counts, axis)
 
-    xs = parts(x, 1)
-    rows = {name: parts(a, int(name == "mask")) for name, a in held.items() if a is not None}
+    rows = [parts(a, axis) for a, axis in [(x, 1), (mask, 1), *((s, 0) for s in states)]]
+    dropped = {place: parts(a, 0) for place, a in held.items() if place != "mask"}
     by_part = []
-    for number, part in enumerate(xs):
-        starts = [parts(s, 0)[number] for s in states]
-        held_by_part = held | {name: a[number] for name, a in rows.items()}
-        by_part.append(_with_gradient(loop, loop.compiled, part, starts, weights, held_by_part, time))
+    for number, (part, is_read, *starts) in enumerate(zip(*rows, strict=True)):
+        held = {"mask": is_read, **{place: a[number] for place, a in dropped.items()}}
+        by_part.append(_with_gradient(loop, loop.compiled, part, starts, weights, held, time))
     outputs = None
     if loop.keep_outputs:
         outputs = tf.concat([part for part, _ in by_part], 1)

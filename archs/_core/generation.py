@@ -1,4 +1,4 @@
-"""What a trained `generative_lstm` goes on with: one token at a time, or a text drawn at once; also within a graph.
+"""Continuations of a trained `generative_lstm`: one token at a time, or a text drawn at once; also within a graph.
 
 `generate` is for Keras on TensorFlow, the others for every backend.
 """
@@ -34,7 +34,7 @@ class _Layers:
         self.sizes = [state_sizes(cell) for cell in self.cells]
 
     def above(self, number, x, new):
-        """What goes into the next layer: the output `new` of layer `number`, residual or not, whose input was `x`."""
+        """The input of the next layer: the output `new` of layer `number`, residual or not, whose input was `x`."""
         return x + new if self.is_residual and number else new
 
     def checked(self, states, tokens):

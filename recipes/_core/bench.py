@@ -179,7 +179,7 @@ class Run:
         kinds = {"lengths": lengths, "varying": varying}
         opened = {}
         for name in names:
-            for xla in (False,) if name == "torch" or varying else (False, True):
+            for xla in (False,) if name == "torch" or varying or lengths else (False, True):
                 worker, key = self.worker(library_of(name)), f"{name} {xla}"
                 subject = self.subject(name, cell, size, "fit", xla) | kinds
                 opened[name, xla] = worker, key, worker.ask("open", key=key, subject=subject)
@@ -268,7 +268,9 @@ def add_arguments(command):
         default="float32",
         help="in halves: ours and Keras' with weights of float32, torch's and Flax's without; ONNX Runtime has none",
     )
-    command.add_argument("--rounds", type=positive, help="timed runs of each subject; default: 9, with --serve 3")
+    command.add_argument(
+        "--rounds", type=positive, help="timed runs of each subject; default: 9, with --serve and --fit 3"
+    )
     command.add_argument("--threads", type=positive, default=cores(), help="of each process; default: all cores")
     command.add_argument("--device", choices=["auto", "cpu"], default="auto", help="auto: a GPU if there is one")
     command.add_argument("--no-memory", dest="memory", action="store_false", help="leave the peak memory out")
@@ -297,7 +299,7 @@ def bench(options):
         if options.json.is_dir() or not options.json.resolve().parent.is_dir():
             raise RecipeError(f"Expected a file for --json in a folder that exists, received {options.json}.")
         files.check_writable(options.json.resolve().parent)
-    options.rounds = options.rounds or (3 if options.serve else 9)
+    options.rounds = options.rounds or (3 if options.serve or options.fit else 9)
     if options.serve:
         from recipes._core.server import bench as server  # which needs this module
 

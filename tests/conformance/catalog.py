@@ -1,4 +1,4 @@
-"""What the conformance tests have in common: which members there are, and how small ones are built and asked.
+"""The members of the catalog, small ones of each, and requests to them, for the conformance tests.
 
 Tests of one cell: `pytest tests/conformance -k NAME`. Sizes are odd, so that no transposed axis can pass.
 """
@@ -154,7 +154,7 @@ def answers(outputs, x):
 
 
 def request(model, time=TIME):
-    """What a small model takes: random vectors or tokens of `time` steps, and their lengths."""
+    """A request to a small model: random vectors or tokens of `time` steps, and their lengths."""
     takes = model.input if isinstance(model.input, dict) else {"inputs": model.input}
     tokens = np.random.default_rng(5).integers(0, SMALL["outputs"], (BATCH, time))
     return {
@@ -169,8 +169,8 @@ def call(model, x):
     return model(x if isinstance(model.input, dict) else x["inputs"])
 
 
-def behind(x, fill, more=0):
-    """The request with other values behind the lengths, and `more` time steps of them."""
+def after_lengths(x, fill, more=0):
+    """The request with other values after the lengths, and `more` time steps of them."""
     changed = {}
     for name, value in x.items():
         if value.ndim > 1:

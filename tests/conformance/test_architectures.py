@@ -12,8 +12,8 @@ from tests.conformance.catalog import (
     CELLS,
     SMALL,
     TIME,
+    after_lengths,
     answers,
-    behind,
     call,
     each_architecture,
     random,
@@ -58,7 +58,7 @@ def test_padding_never_changes_the_answer(arch, name):
     randomize(model)
     x = request(model, 4 * TIME)  # convolutions leave a quarter
     expected = np.asarray(model(x))
-    for same in (behind(x, 99.0), behind(x, 7.0, more=4)):
+    for same in (after_lengths(x, 99.0), after_lengths(x, 7.0, more=4)):
         np.testing.assert_allclose(answers(np.asarray(model(same)), x), answers(expected, x), atol=1e-6)
     alone = model({key: value[1:2, :8] if value.ndim > 1 else value[1:2] for key, value in x.items()})
     np.testing.assert_allclose(alone, expected[1:2, :8] if expected.ndim == 3 else expected[1:2], atol=1e-6)
@@ -70,7 +70,7 @@ def test_padding_never_reaches_the_gradients(arch, name):
     model = small_model(arch, cell=name, lengths=True)
     x = request(model)
     losses = []
-    for given in (x, behind(x, np.nan)):
+    for given in (x, after_lengths(x, np.nan)):
         with tf.GradientTape() as tape:
             losses.append(tf.reduce_sum(answers(model(given), x) ** 2))
         for gradient in tape.gradient(losses[-1], [w.value for w in model.trainable_weights]):

@@ -134,7 +134,7 @@ def test_every_activation_argument_acts_wherever_it_can(name, case):
 
 
 def fingerprint(name, arguments):
-    """What arguments of a cell may change: its weights and their first values, its states, its answers, its losses."""
+    """All that arguments of a cell may change: its weights and their first values, states, answers, losses."""
     keras.utils.set_random_seed(0)
     layer = archs.Recurrent(create(name, UNITS, dtype="float64", **arguments), return_sequences=True)
     layer.build((BATCH, TIME, FEATURES))

@@ -74,7 +74,7 @@ def test_it_equals_the_loop_of_the_graph_for_any_batch_and_time(name, not_compil
             not_compiled()
         step = step_of(layer_of(name, **noise))
         results.append([step(*batch_of(*shape)) for shape in SHAPES])
-        assert is_compiled(step) == compiled
+        assert is_compiled(step) == (compiled and not archs.get(name).reads_memory)
     for ours, theirs in zip(*results, strict=True):
         expect_equal(ours, theirs, 1e-12)
 

@@ -19,6 +19,7 @@ from recipes._core import bench, cli
         (["--json=nowhere/a.json"], "Expected a file for --json in a folder that exists, received nowhere/a.json."),
         (["--json=/"], "Expected a file for --json in a folder that exists, received /."),
         (["--json=/proc/a.json"], "Expected a folder that can be written to, received /proc "),
+        (["--fit", "xyz*"], "received 'xyz*'"),
         (["--phase=walk"], "invalid choice: 'walk'"),
     ],
 )
@@ -74,6 +75,23 @@ def test_streaming_steps(tmp_path, capsys):
     assert rows.keys() == set(bench.implementations("lstm", "step"))
     if "torch" in rows:
         assert rows["archs"]["to_torch"] == pytest.approx(rows["archs"]["ms"] / rows["torch"]["ms"])
+
+
+@pytest.mark.slow
+def test_steps_of_fit(tmp_path, capsys):
+    path = tmp_path / "figures.json"
+    assert cli.main(["bench", "--fit", "--size=2,3,4,5", "--rounds=2", f"--json={path}"]) == 0
+    rows = json.loads(path.read_text())["rows"]
+    assert not [row["error"] for row in rows if "error" in row]
+    kinds = [(row["size"][1], row["lengths"], row["varying"]) for row in rows]
+    assert list(dict.fromkeys(kinds)) == [(3, False, False), (3, True, False), (60, False, False), (3, False, True)]
+    ours = [row for row in rows if row["implementation"] == "archs"]
+    assert [row["xla"] for row in ours] == [False, True, False, False, True, False]
+    fixed, varying = ours[3], ours[-1]
+    assert varying["to_fixed"] == pytest.approx(fixed["ms"] / varying["ms"])
+    keras = next(row for row in rows if row["implementation"] == "keras.layers")
+    assert ours[0]["to_keras"] == pytest.approx(ours[0]["ms"] / keras["ms"])
+    assert "a step of fit, batch 2, time 20 to 100, features 4, units 5" in capsys.readouterr().out
 
 
 @pytest.mark.slow

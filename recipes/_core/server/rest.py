@@ -207,7 +207,7 @@ async def _body(request, most):
 
 
 async def _unzipped(chunks, most):
-    """What gzip made chunks of, at most so many bytes at a time: a few may stand for gigabytes."""
+    """Unpacks chunks of gzip, at most `most` bytes at a time: a few may stand for gigabytes."""
     unzip = None
     try:
         async for chunk in chunks:

@@ -1,4 +1,4 @@
-"""Where the server listens: at every address of a host, for both of its protocols."""
+"""Addresses of the server: every one of a host, for both of its protocols."""
 
 import contextlib
 import http.client
