@@ -17,6 +17,7 @@ PAIRS = {
 each_pair = pytest.mark.parametrize(("cell", "layer", "options"), PAIRS.values(), ids=PAIRS)
 
 
+@pytest.mark.sampled(3)
 @each_pair
 @pytest.mark.parametrize("mask", MASKS)
 @pytest.mark.parametrize("use_bias", [True, False])

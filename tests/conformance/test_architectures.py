@@ -52,6 +52,7 @@ def test_architecture_trains_a_step_with_every_weight(arch, name):
         assert np.abs(gradient).max() > 0, weight.path
 
 
+@pytest.mark.sampled(3)
 @each_architecture_and_cell
 def test_padding_never_changes_the_answer(arch, name):
     model = small_model(arch, cell=name, lengths=True)

@@ -7,6 +7,7 @@ import pytest
 import archs
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize(
     "name", [name for name in archs.list_cells() if archs.get(name).keeping + archs.get(name).writing]
 )

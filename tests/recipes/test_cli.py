@@ -211,6 +211,7 @@ def test_where_to_export_is_tried_before_the_model_is_read(in_trained, capsys):
     assert "Expected a folder that can be written to, received file " in error
 
 
+@pytest.mark.slow
 def test_every_path_may_begin_with_a_tilde(in_trained, tmp_path, monkeypatch, capsys, data_dir):
     (folder,) = (in_trained / "runs" / NAME).iterdir()
     for name in ("runs", "saved_models"):
@@ -235,6 +236,7 @@ def test_every_path_may_begin_with_a_tilde(in_trained, tmp_path, monkeypatch, ca
     assert list((tmp_path / "here").iterdir()) == []
 
 
+@pytest.mark.slow
 def test_a_folder_of_the_project_may_have_any_name(in_trained, tmp_path, monkeypatch, capsys, data_dir):
     folder = tmp_path / "my [old] *project?"
     shutil.copytree(in_trained / "runs", folder / "runs")
@@ -289,6 +291,7 @@ def test_a_damaged_configuration_is_named_and_the_run_stays(content, unfinished,
     assert (unfinished / "checkpoint").exists()
 
 
+@pytest.mark.slow
 def test_a_disk_that_fills_up_stops_a_training_that_goes_on_later(tmp_path, monkeypatch, data_dir, capsys):
     monkeypatch.chdir(tmp_path)
     limits, epoch = resource.getrlimit(resource.RLIMIT_FSIZE), training._Progress.epoch

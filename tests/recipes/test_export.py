@@ -79,6 +79,7 @@ def test_the_next_version_is_after_the_highest_number(folder):
     assert not (folder / ".tmp-x").exists()
 
 
+@pytest.mark.slow
 def test_exports_at_once_get_versions_of_their_own(folder):
     paths = []
     threads = [threading.Thread(target=lambda: paths.append(write(folder)[0])) for _ in range(2)]
@@ -89,6 +90,7 @@ def test_exports_at_once_get_versions_of_their_own(folder):
     assert sorted(paths) == [folder / "1", folder / "2"]
 
 
+@pytest.mark.slow
 def test_leftovers_of_the_dead_go_and_those_of_the_living_stay(folder):
     dead = subprocess.Popen([sys.executable, "-c", ""])
     dead.wait()

@@ -49,7 +49,7 @@ def _environment():
 
 def measure(options):
     """Measures and prints; see the module."""
-    if options.patterns != ["*"]:
+    if options.patterns:
         raise RecipeError(f"Expected no cells beside --serve, received {' '.join(options.patterns)}.")
     needed = ("prometheus_client", "ray", "starlette", "uvicorn", "uvloop")
     missing = [module for module in needed if not importlib.util.find_spec(module)]
