@@ -5,11 +5,12 @@ import os
 
 import tensorflow as tf
 
-# On a CPU. Compiling costs a second, which a loop of few units does not win back; one of many spends its time within
-# the products, which XLA does not make faster.
+# Units of a loop that is compiled, on a CPU. To compile takes seconds, which a loop of fewer units does not win back; a
+# loop of more units spends its time within the products, which XLA does not make faster.
 UNITS = range(32, 512)
-# A batch of at least so many rows is cut in two, one for each of two cores: a product of a step is too small for both.
+# A batch of at least so many rows is cut in two, one for each of two cores: one product is too small to use both.
 ROWS = 16
+ROWS_MORE = 8  # Where the graph does not know the number of rows, it is rounded up to a multiple of it.
 ROOMS = [2**n for n in range(4, 31)]
 
 
@@ -51,10 +52,11 @@ def room(time):
 
 
 def parts(x):
-    """The numbers of rows of the parts of a batch (time, batch, ...)."""
+    """The numbers of rows of the parts of a batch (time, batch, ...); -1 for all."""
     rows = x.shape[1]
-    if (rows is not None and rows < ROWS) or _cores() == 1:
-        return [rows or -1]
+    alone = _cores() == 1 or tf.config.threading.get_inter_op_parallelism_threads() == 1
+    if (rows is not None and rows < ROWS) or alone:
+        return [-1]
     rows = tf.shape(x)[1] if rows is None else rows
     return [rows // 2, rows - rows // 2]
 

@@ -31,9 +31,9 @@ class _Loop:
     """The loop of one cell, for any sequences; time is the first axis of all that has one.
 
     `weights` are the values of the cell's variables and, after them, what it prepared of an external memory; `kernels`
-    are those that its products multiply with, in their order. `held` is what holds for the sequences: their `mask`
+    are those that its products multiply with, in their order. `held` are the `mask` of the sequences
     (time, batch, 1), and dropout masks as in `calls.Call`; None where there is none. `time` is the number of their
-    steps, where the arrays have room for more; None where they have not.
+    steps where the arrays have room for more, else None.
     """
 
     def __init__(self, cell, training, keep_outputs, add_bias):
@@ -120,7 +120,10 @@ class _Loop:
         return kernels, gates
 
     def read_again(self, x, states, weights, held):
-        """The numbers of the large products whose outcome the gradient of a step reads; others need not be kept."""
+        """The numbers of the large products whose outcome the gradient of a step reads; others need not be kept.
+
+        Eagerly, where there is no graph to tell, of all.
+        """
         if tf.executing_eagerly():
             return [i for i, k in enumerate(self.recorded(x, states, weights, held)[0]) if _is_large(k)]
         if self.outcomes is None:
@@ -267,10 +270,10 @@ class _Loop:
             gates_t = [_at(y, tf.maximum(t - 1, 0)) for y in gates]
             return t - 1, gates_t, by_old, sums, by_small, by_xs, inputs, by_zs
 
-        # Where there is room after the last step, all that is kept is zero: x is, and XLA starts an array so.
+        # Where there is room after the last step, the gradients by products are zero: x is, and XLA starts an array so.
         arrays = {i: tf.TensorArray(self.dtype, room) for i in large}
         if same is not None and compiling.is_within_xla():
-            # Saves the zeros that an array starts with, and their memory.
+            # Saves the zeros that an array starts with, and their memory: each step overwrites its own.
             arrays[same] = arrays[same].unstack(tf.cast(x, self.dtype))
         small = {i: by for i, by in replay.by_outcomes.items() if i not in large}
         loop = (
@@ -350,8 +353,8 @@ def _is_large(kernel):
 
 
 def _unwatched(tensors):
-    """The tensors, for a function whose gradient is not asked for: a tape that sees them would have it made ready."""
-    return [tf.stop_gradient(a) for a in tensors]
+    """The tensors, hidden from tapes: in a graph a tape that sees them would build the function's gradient, too."""
+    return list(tensors) if tf.executing_eagerly() else [tf.stop_gradient(a) for a in tensors]
 
 
 def _floats(tensors):
@@ -389,7 +392,7 @@ def _weights(cell, memory):
 
 
 class Loops:
-    """The loops of a sequence layer, by their settings. They keep nothing of a call."""
+    """The loops of a sequence layer that were traced for eager calls. They keep nothing of a call."""
 
     def __init__(self):
         self._loops = {}
@@ -411,64 +414,117 @@ class Loops:
             The first state after each step, (time, batch, size), or None, and the list of the final states. Gradients
             of any order can be taken; those of the first are the fused ones.
         """
-        key = id(cell), training, keep_outputs, add_bias, _settings(cell)
-        if key not in self._loops:
-            self._loops[key] = _Loop(cell, training, keep_outputs, add_bias)
-        loop = self._loops[key]
+        loop = _Loop(cell, training, keep_outputs, add_bias)
         states, weights = [tf.convert_to_tensor(s) for s in states], _weights(cell, call.memory)
         held = {"mask": mask if mask is None else mask[..., None], **call.masks}
-        loop.examine(x, states, weights, held)
         is_eager = tf.executing_eagerly()
-        is_short = is_eager and x.shape[0] < _TRACED
-        if not loop.is_fused or (is_short and loop.dtype == loop.wide):
+        if is_eager and x.shape[0] < _TRACED and loop.dtype == loop.wide:
             return loop.forward(x, states, weights, held, by_autodiff=True)[:2]
-        if is_eager and not is_short:
+        if is_eager and x.shape[0] >= _TRACED and _is_traceable(cell):
+            loop = self._latest(loop)
+            loop.examine(x, states, weights, held)
             return _with_gradient(loop, loop.as_a_graph, x, states, weights, held)
+        loop.examine(x, states, weights, held)
+        if not loop.is_fused:
+            return loop.forward(x, states, weights, held, by_autodiff=True)[:2]
         # A memory may have another number of entries in each call, for each of which XLA would compile.
         if not is_eager and training and call.memory is None and compiling.pays(cell.units):
             return _compiled(loop, x, states, weights, held)
         return _with_gradient(loop, (loop.forward, loop.backward), x, states, weights, held)
 
-
-def _settings(cell):
-    """What a loop was made for, as far as a user may set it anew: the values of the cell's attributes."""
-    return tuple((name, value) for name, value in vars(cell).items() if isinstance(value, _VALUES) or callable(value))
+    def _latest(self, loop):
+        """The loop like this one that was traced before, unless its cell was changed since, or this one."""
+        key, settings = (id(loop.cell), loop.training, loop.keep_outputs, loop.add_bias), _settings(loop.cell)
+        before = self._loops.get(key)
+        if before is None or before[0] != settings:
+            before = self._loops[key] = settings, loop
+        return before[1]
 
 
 _TRACED = 64  # steps; to trace the loop takes about as long as so many, one operation after the other
-_VALUES = (bool, int, float, str, tuple, type(None))
+
+
+def _layers(cell):
+    return [cell, *(value for value in list(vars(cell).values()) if isinstance(value, keras.layers.Layer))]
+
+
+def _is_traceable(cell):
+    """Whether the cell, and one within it, is the catalog's: others may look at the values of an eager call."""
+    return all(type(layer).__module__.startswith("archs.cells.") for layer in _layers(cell))
+
+
+def _settings(cell):
+    """All that a user may set anew on a cell, to be compared: numbers by value, objects by identity."""
+    return [
+        (name, _comparable(value))
+        for layer in _layers(cell)
+        for name, value in list(vars(layer).items())
+        if not name.startswith("_")
+    ]
+
+
+def _comparable(value):
+    if isinstance(value, (list, tuple)):
+        return [_comparable(v) for v in value]
+    return (type(value), value) if isinstance(value, (bool, int, float, str)) else _Same(value)
+
+
+class _Same:
+    """An object that equals itself alone."""
+
+    def __init__(self, value):
+        self._value = value
+
+    def __eq__(self, other):
+        return isinstance(other, _Same) and self._value is other._value
 
 
 def _compiled(loop, x, states, weights, held):
-    """What the loop returns, compiled apart from the graph around it, with room for any time and in parts."""
-    steps, time, mask = x.shape[0], None, held["mask"]
-    if mask is not None:
-        mask = tf.broadcast_to(mask, [*tf.unstack(tf.shape(x)[:2]), 1])
-    if steps is None:
-        time = tf.shape(x)[0]
-        after = [[0, compiling.room(time) - time], [0, 0], [0, 0]]
-        x, mask = tf.pad(x, after), mask if mask is None else tf.pad(mask, after)
-    counts = compiling.parts(x)
+    """What the loop returns, compiled apart from the graph around it, in parts of the batch.
 
-    def parts(tensor, axis):
-        # Of slices, the gradient is many times as slow.
-        return [tensor] * len(counts) if tensor is None else tf.split(tensor, counts, axis)
+    Where the graph does not know the time or the rows, there is room for more of them, so that XLA compiles for few.
+    What is filled up is zero: x is filled up after `project`, so that `backward` may count on it.
+    """
+    steps, rows = x.shape[:2]
+    time, count = (tf.shape(x)[axis] for axis in (0, 1))
+    more_steps = compiling.room(time) - time if steps is None else 0
+    more_rows = -count % compiling.ROWS_MORE if rows is None else 0
+    if held["mask"] is not None:
+        held = held | {"mask": tf.broadcast_to(held["mask"], [time, count, 1])}
+    arrays = x, held["mask"], states, [held[place] for place in held if place != "mask"]
+    if steps is None or rows is None:
 
-    rows = [parts(a, axis) for a, axis in [(x, 1), (mask, 1), *((s, 0) for s in states)]]
-    dropped = {place: parts(a, 0) for place, a in held.items() if place != "mask"}
+        def filled(a):
+            after = [[0, more_steps], [0, more_rows], [0, 0]]
+            return tf.pad(a, after if len(a.shape) == 3 else after[1:])
+
+        is_full = tf.equal(more_steps + more_rows, 0)
+        arrays = tf.cond(is_full, lambda: arrays, lambda: tf.nest.map_structure(_or_none(filled), arrays))
+    counts = compiling.parts(arrays[0])
+
+    def part(a, number):
+        return tf.split(a, counts, len(a.shape) - 2)[number]  # of slices, the gradient is many times as slow
+
     by_part = []
-    for number, (part, is_read, *starts) in enumerate(zip(*rows, strict=True)):
-        held = {"mask": is_read, **{place: a[number] for place, a in dropped.items()}}
-        by_part.append(_with_gradient(loop, loop.compiled, part, starts, weights, held, time))
+    for number in range(len(counts)):
+        of_part = tf.nest.map_structure(_or_none(lambda a, number=number: part(a, number)), arrays)
+        x_of_part, mask, starts, masks = of_part
+        masks = dict(zip([place for place in held if place != "mask"], masks, strict=True))
+        given = {"mask": mask, **masks}
+        until = None if steps is not None else time
+        by_part.append(_with_gradient(loop, loop.compiled, x_of_part, starts, weights, given, until))
     outputs = None
     if loop.keep_outputs:
-        outputs = tf.concat([part for part, _ in by_part], 1)
-        outputs = outputs if time is None else tf.slice(outputs, [0, 0, 0], [time, -1, -1])
-        outputs.set_shape((steps, x.shape[1], None))
-    finals = [tf.concat(of_parts, 0) for of_parts in zip(*[finals for _, finals in by_part], strict=True)]
+        outputs = tf.slice(tf.concat([outputs for outputs, _ in by_part], 1), [0, 0, 0], [time, count, -1])
+        outputs.set_shape((steps, rows, None))
+    finals = [tf.concat(of_parts, 0)[:count] for of_parts in zip(*[finals for _, finals in by_part], strict=True)]
     for final, start in zip(finals, states, strict=True):
         final.set_shape(start.shape)
     return outputs, finals
+
+
+def _or_none(function):
+    return lambda a: None if a is None else function(a)
 
 
 def _with_gradient(loop, functions, x, states, weights, held, time=None):

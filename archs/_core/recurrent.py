@@ -20,12 +20,14 @@ _BACK = 1 << 16  # to the seed of a cell that reads backwards; further than cell
 class Recurrent(keras.layers.RNN):
     """Runs a cell over time: `keras.layers.RNN`, with the same arguments, weights and numbers.
 
+    In half precision it rounds less: the states are of float32 from step to step, and are rounded when they are returned.
+
     It adds:
 
     - Speed, for the cells of the catalog. One that is linear in its state (`min_gru`, `min_lstm`) runs as a parallel
       scan over time. The others run, on TensorFlow, in a loop whose gradient is fast, unless noise is drawn in each
-      step. On a CPU, training in a graph compiles that loop by XLA, for 32 to 511 units; inference, and so an export,
-      does not. Called eagerly, a loop of 64 steps or more is traced as a graph.
+      step. On a CPU, with `training=True` in a graph, XLA compiles that loop, for 32 to 511 units. Called eagerly, the
+      loop of a cell of the catalog is traced as a graph from 64 steps on.
     - Its dtype policy is the cell's, unless it is given one.
     - Its mask reaches the next layer in every Keras version.
     - `reset_state` restores the cell's own initial state.

@@ -174,7 +174,7 @@ class Run:
         return rows
 
     def measure_fit(self, cell, size, lengths, varying):
-        """The rows of whole training steps of one cell at one size, ours first: without being asked to, and by XLA."""
+        """The rows of whole training steps of one cell at one size: by the default of `compile`, and with XLA."""
         names = [name for name in ("archs", "keras.layers", "torch") if name in implementations(cell, "fit")]
         kinds = {"lengths": lengths, "varying": varying}
         opened = {}
@@ -368,7 +368,7 @@ _FIT_HEAD = f"{'':<38} {'ms':>8} {'+-':>6} {'mode':>8} {'/keras':>7} {'/torch':>
 
 _FIT_LEGEND = f"""
 ms: of one step, the median over the rounds of an epoch of {bench_worker.BATCHES} steps, and the distance of the
-quartiles: data, loss, optimizer and metrics and all. mode: what compile() takes by itself, or with jit_compile=True.
+quartiles; with data, loss, optimizer and metrics. mode: the default of compile(), or jit_compile=True.
 Ratios, smaller is better: to the same model of keras.layers by default, and to a training loop of torch. to fixed:
 steps a second where the time varies, to those where it is the mean of these; larger is better. first s: by how much the
 first epoch takes longer."""

@@ -108,15 +108,6 @@ def test_lengths_of_all_kinds_share_few_rooms():
     assert int(compiling.room(2**30)) == 2**30
 
 
-def test_a_function_is_traced_once_for_all_shapes():
-    layer = layer_of("lstm")
-    step = step_of(layer)
-    for time in range(20, 60, 5):
-        step(*batch_of(16, time))
-    (loop,) = layer._loops._loops.values()
-    assert [f.experimental_get_tracing_count() for f in loop.compiled] == [1, 1]
-
-
 def test_second_order_gradients():
     layer, (x, _) = layer_of("lstm"), batch_of(4, 7)
 
@@ -152,12 +143,14 @@ def test_a_model_is_trained_by_it_and_exported_without_it(tmp_path):
     np.testing.assert_allclose(loaded.serve(batch), model(batch), atol=1e-6)
 
 
-def test_within_a_model_that_is_compiled_as_a_whole_it_is_not_compiled_apart():
+def test_within_a_model_that_is_compiled_as_a_whole_it_is_not_compiled_apart(monkeypatch):
+    asked, pays = [], compiling.pays
+    monkeypatch.setattr(compiling, "pays", lambda units: asked.append(pays(units)) or asked[-1])
     layer, (x, mask) = layer_of("lstm"), batch_of(20, 6)
-    step = tf.function(step_of(layer).python_function, jit_compile=True)
+    step = step_of(layer)
     step(x, mask)
-    (loop,) = layer._loops._loops.values()
-    assert "compiled" not in vars(loop)
+    tf.function(step.python_function, jit_compile=True)(x, mask)
+    assert asked == [True, False]
 
 
 @pytest.mark.sampled(5)
@@ -168,13 +161,39 @@ def test_long_sequences_are_traced_when_called_eagerly(name):
     for rows, time in ((2, 70), (3, 65)):
         x, mask = batch_of(rows, time)
         expect_equal(step.python_function(x, mask), step(x, mask), 1e-12)
-    assert any("as_a_graph" in vars(loop) for loop in layer._loops._loops.values())
+    assert layer._loops._loops
 
 
-def test_a_loop_is_made_anew_where_its_cell_is_changed():
-    layer, (x, _) = layer_of("lstm"), batch_of(2, 70)
-    before = layer(x)[0]
-    layer.cell.activation = keras.activations.relu
-    after = layer(x)[0]
+@pytest.mark.parametrize("name", ["lstm", "attention_decoder"])
+def test_a_loop_is_made_anew_where_its_cell_is_changed(name):
+    layer, (x, _) = layer_of(name), batch_of(2, 70)
+    options = {"memory": tf.ones((1, 3, UNITS), tf.float64)} if layer.cell.reads_memory else {}
+    before = layer(x, **options)[0]
+    getattr(layer.cell, "cell", layer.cell).activation = keras.activations.relu
+    after = layer(x, **options)[0]
     assert np.abs(after - before).max() > 1e-3
-    expect_equal([after], [tf.function(layer)(x)[0]], 1e-12)
+    expect_equal([after], [tf.function(layer)(x, **options)[0]], 1e-12)
+    assert len(layer._loops._loops) == 1
+
+
+def test_a_cell_of_others_that_looks_at_values_runs_eagerly():
+    class Looking(archs.LSTMCell):
+        def recur(self, x, states, step):
+            return super().recur(x * 2 if tf.reduce_max(x) > 1e9 else x, states, step)
+
+    layers = archs.Recurrent(Looking(4)), archs.Recurrent(archs.LSTMCell(4))
+    x, _ = batch_of(2, 70, "float32")
+    layers[0].build(x.shape)
+    layers[1].build(x.shape)
+    layers[1].set_weights(layers[0].get_weights())
+    expect_equal([layers[0](x)], [layers[1](x)], 1e-6)
+
+
+@pytest.mark.parametrize("time", [20, 70])
+def test_forward_mode_gradients(time):
+    layer, (x, _) = layer_of("lstm"), batch_of(2, time)
+    with tf.autodiff.ForwardAccumulator(x, tf.ones_like(x)) as accumulator:
+        outputs = layer(x)[0]
+    eps = 1e-6
+    expected = (layer(x + eps)[0] - layer(x - eps)[0]) / (2 * eps)
+    expect_equal([accumulator.jvp(outputs)], [expected], 1e-6)
