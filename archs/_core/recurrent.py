@@ -20,7 +20,7 @@ _BACK = 1 << 16  # to the seed of a cell that reads backwards; further than cell
 class Recurrent(keras.layers.RNN):
     """Runs a cell over time: `keras.layers.RNN`, with the same arguments, weights and numbers.
 
-    In half precision it rounds less: the states are of float32 from step to step, and are rounded when they are returned.
+    In half precision it rounds less: states are of float32 from step to step, and are rounded when they are returned.
 
     It adds:
 
