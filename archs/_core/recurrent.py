@@ -81,7 +81,7 @@ class Recurrent(keras.layers.RNN):
         self.input_spec = keras.layers.InputSpec(ndim=3)
         self._loops = None
         if keras.backend.backend() == "tensorflow":
-            from archs._core.fused_loop import Loops  # imports tensorflow
+            from archs._core.loops import Loops  # imports tensorflow
 
             self._loops = Loops()
         # Keras' Bidirectional clones a layer with its seeds: without others the way back would drop the same inputs.
@@ -231,7 +231,7 @@ def loop_of(cell):
     """How `Recurrent` runs a built cell on TensorFlow: `"parallel scan"`, `"fused"` or, on its own, `"autodiff"`."""
     if _is_linear(cell):
         return "parallel scan"
-    from archs._core.fused_loop import is_fused  # imports tensorflow
+    from archs._core.loops import is_fused  # imports tensorflow
 
     return "fused" if is_fused(cell) else "autodiff"
 
