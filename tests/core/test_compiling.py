@@ -67,7 +67,11 @@ def expect_equal(ours, theirs, tolerance):
 @pytest.mark.sampled(5)
 @pytest.mark.parametrize("name", FUSED)
 def test_it_equals_the_loop_of_the_graph_for_any_batch_and_time(name, not_compiled):
-    noise = {"dropout": 0.5, "recurrent_dropout": 0.5, "seed": 3}
+    noise = {
+        "dropout": 0.1,
+        "recurrent_dropout": 0.5,
+        "seed": 3,
+    }  # no row without inputs, whose gradient is ill-conditioned
     results = []
     for compiled in (True, False):
         if not compiled:

@@ -68,7 +68,7 @@ def requests_of(cell, count=5):
 
 @pytest.mark.parametrize(
     ("name", "count"),
-    [(name, 16) for name in FEW] + [pytest.param(name, 200, marks=pytest.mark.slow) for name in archs.list_cells()],
+    [(name, 16) for name in FEW] + [pytest.param(name, 100, marks=pytest.mark.slow) for name in archs.list_cells()],
 )
 @pytest.mark.parametrize("kind", [archs.Recurrent, keras.layers.RNN])
 def test_a_layer_answers_beside_training(name, kind, count):
@@ -134,7 +134,7 @@ def test_a_memory_is_of_the_thread_that_gave_it():
 
 @pytest.mark.parametrize(
     ("arch", "count"),
-    [("vanilla_lstm", 16), *(pytest.param(arch, 300, marks=pytest.mark.slow) for arch in archs.list_archs())],
+    [("vanilla_lstm", 16), *(pytest.param(arch, 100, marks=pytest.mark.slow) for arch in archs.list_archs())],
 )
 def test_a_model_answers_beside_fit(arch, count):
     model = catalog.small_model(arch, cell=lambda units: archs.LSTMCell(units, **NOISE), lengths=True)
