@@ -16,7 +16,7 @@ ROOMS = [2**n for n in range(4, 31)]
 
 @functools.cache
 def _is_available():
-    """Whether TensorFlow has XLA, and no GPU: there Keras compiles whole models."""
+    """Tells whether TensorFlow has XLA, and no GPU: there Keras compiles whole models."""
     with tf.init_scope():
         if tf.config.list_logical_devices("GPU"):
             return False
@@ -28,7 +28,7 @@ def _is_available():
 
 
 def is_within_xla():
-    """Whether the graph that is being built is compiled as a whole; TensorFlow tells it nowhere in public."""
+    """Tells whether the graph that is being built is compiled as a whole, which TensorFlow tells nowhere in public."""
     graph = tf.compat.v1.get_default_graph()
     while graph is not None:
         context = getattr(graph, "_get_control_flow_context", lambda: None)()
@@ -41,7 +41,7 @@ def is_within_xla():
 
 
 def pays(units):
-    """Whether a loop of so many units is to be compiled in the graph that is being built."""
+    """Tells whether a loop of so many units is to be compiled in the graph that is being built."""
     return units in UNITS and _is_available() and not is_within_xla()
 
 

@@ -9,7 +9,7 @@ from archs._core.policy import InPolicyOf
 
 
 def is_fused(cell):
-    """Whether the gradient of a built cell's loop is the fused one; otherwise it is left to autodiff."""
+    """Tells whether the gradient of a built cell's loop is the fused one; otherwise it is left to autodiff."""
     memory = None
     if cell.reads_memory:
         nothing = tf.zeros((1, 1, cell.memory_size), cell.compute_dtype)
@@ -84,7 +84,7 @@ def _layers(cell):
 
 
 def _is_traceable(cell):
-    """Whether the cell, and one within it, is the catalog's: others may look at the values of an eager call."""
+    """Tells whether the cell, and one within it, is the catalog's: others may look at the values of an eager call."""
     return all(type(layer).__module__.startswith("archs.cells.") for layer in _layers(cell))
 
 
@@ -115,7 +115,7 @@ class _Same:
 
 
 def _compiled(loop, x, states, weights, held):
-    """What the loop returns, compiled apart from the graph around it, in parts of the batch.
+    """Runs the loop, compiled apart from the graph around it, in parts of the batch.
 
     Where the graph does not know the time or the rows, there is room for more of them, so that XLA compiles for few.
     What is filled up is zero: x is filled up after `project`, so that `backward` may count on it.
@@ -168,7 +168,7 @@ def _unwatched(tensors):
 
 
 def _with_gradient(loop, functions, x, states, weights, held, time=None):
-    """What the first of two functions returns of outputs and final states, with the gradient by the second."""
+    """Returns outputs and final states by the first of two functions, with the gradient by the second."""
     (forward, backward), count = functions, len(states)
 
     def unpacked(tensors):
