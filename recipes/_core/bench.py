@@ -187,10 +187,12 @@ class Run:
         times = {mode: [] for mode in running}
         for _ in range(self.options.rounds):
             for mode, (worker, key, _) in running.items():
-                times[mode].append(worker.ask("run", key=key)["ms"])
+                answer = worker.ask("run", key=key)
+                times[mode].append(answer.get("ms"))
+                opened[mode][2].update({"error": answer["error"]} if "error" in answer else {})
         for worker, key, _ in running.values():
             worker.ask("close", key=key)
-        medians = {mode: statistics.median(values) for mode, values in times.items()}
+        medians = {mode: statistics.median(values) for mode, values in times.items() if None not in values}
         rows = []
         for (name, xla), (_, _, answer) in opened.items():
             row = {"implementation": name, "cell": cell, "phase": "fit", "size": size, "xla": xla, **kinds}
