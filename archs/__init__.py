@@ -4,7 +4,7 @@
 factory and cell class stands in this namespace: `archs.vanilla_lstm(...)`, `archs.LSTMCell(...)`.
 """
 
-from archs._core import decoding, exchange, generation, registry as _registry
+from archs._core import decoding, exchange, generation, losses, registry as _registry
 from archs._core.cell import Cell
 from archs._core.chrono import ChronoInitializer
 from archs._core.recurrent import Recurrent
@@ -28,6 +28,7 @@ __all__ = [
     "get",
     "list_archs",
     "list_cells",
+    "losses",
     *sorted(_members),
 ]
 

@@ -7,6 +7,7 @@ import sys
 
 import archs
 from archs._core import registry
+from archs._core.names import nearest
 from archs._core.recurrent import loop_of
 
 _HEADS = {
@@ -43,7 +44,7 @@ def plain(head, lines):
 
 
 def markdown(pattern="*"):
-    """The tables in Markdown, each paper with its link, as README has them."""
+    """The tables in Markdown, each paper with its link, as archs/README.md has them."""
     urls = {entry.name: entry.url for entry in registry.entries()}
     parts = []
     for head, lines in tables(pattern):
@@ -108,8 +109,8 @@ def main(argv=None):
     found = list(tables(arguments.pattern))
     if not found:
         names = archs.list_cells() + archs.list_archs()
-        nearest = registry.nearest(arguments.pattern, names)
-        print(f"Nothing in the catalog matches {arguments.pattern!r}. {nearest}", file=sys.stderr)
+        hint = nearest(arguments.pattern, names)
+        print(f"Nothing in the catalog matches {arguments.pattern!r}. {hint}", file=sys.stderr)
         return 2
     print(markdown(arguments.pattern) if arguments.markdown else "\n\n".join(plain(*table) for table in found))
     return 0

@@ -5,11 +5,10 @@ from keras import ops
 
 from archs._core import checks
 from archs._core.cell import Cell
-from archs._core.inputs import TokenEmbedding, sequence_inputs
-from archs._core.lengths import CutToLengths
+from archs._core.inputs import sequence_inputs
 from archs._core.model import SequenceModel
 from archs._core.recurrent import Recurrent
-from archs._core.registry import arch, entry, output_size
+from archs._core.registry import arch, entry, output_size, state_sizes
 from archs._core.stack import make_cells
 
 
@@ -24,6 +23,8 @@ def encoder_decoder_lstm(
     bidirectional=False,
     vocabulary=None,
     mask_zero=False,
+    decoder_units=None,
+    decoder_features=None,
     dropout=0.0,
     recurrent_dropout=0.0,
     lengths=False,
@@ -40,12 +41,19 @@ def encoder_decoder_lstm(
     D. Bahdanau, K. Cho, Y. Bengio, 2014, and M.-T. Luong, H. Pham, C. D. Manning, 2015, see `attention_decoder`.
 
     In training the decoder is fed the tokens that it should have written before (teacher forcing): `decoder_inputs`
-    are the targets one step later, a start token in front. `archs.decoding` writes without targets: `beam_search`,
-    and `attention`, where it looked.
+    are the targets one step later, a start token in front. `archs.decoding` writes without targets: `beam_search` and
+    `sample`; and `attention`, where it looked.
 
     Each layer of the decoder starts from the final states of the encoder's layer of the same height, of a
     bidirectional one from the mean of both ways (Bahdanau: a dense layer on the way back's output). With several layers
-    it is the highest one that attends, and with `attention="luong"` that is fed what it saw in the step before.
+    it is the highest one that attends, and with `attention="luong"` that is fed what it saw in the step before. Where
+    `decoder_units` are other sizes, heights count from the top, the layers that a deeper decoder has below start as the
+    encoder's lowest, and a state of another size goes through a dense layer with tanh, `bridge_<layer>_<state>`
+    (Bahdanau et al. 2014, appendix A.2.2).
+
+    With `decoder_features` the decoder reads vectors and answers with numbers, for instance to forecast: `inputs` are
+    the past, `decoder_inputs` what is known of each step to come, such as calendar and prices, and one call answers for
+    all steps. Nothing that it wrote is fed back.
 
     Masks: what a mask leaves out of the inputs is never read, and what one leaves out of `decoder_inputs` changes no
     answer to the other time steps, be it made of `lengths` and `decoder_lengths`, of `mask_zero`, or one that arrives
@@ -54,16 +62,19 @@ def encoder_decoder_lstm(
 
     Args:
         features: size of one time step of the inputs; with `vocabulary`, of a token's embedding. Also the size of the
-            embeddings of the decoder's tokens.
+            embeddings of the decoder's tokens, if it reads tokens.
         units: sizes of the layers, lowest first, in the encoder (in each direction) and in the decoder, or one integer
             for each cell of the list `cell`.
-        outputs: number of tokens that the decoder can write.
+        outputs: number of tokens that the decoder can write; with `decoder_features`, of numbers in each step.
         cell: a catalog name, a cell class, or a function `units -> cell`; or a list of them, one per layer.
         attention: `"bahdanau"`, `"luong"`, or None, with which the decoder knows the final states alone.
         bidirectional: whether the encoder reads both ways.
         vocabulary: None, or the number of tokens; the inputs are then ints below it, (batch, time).
         mask_zero: whether token 0 is padding, in the inputs and in the decoder's, wherever it stands, as in
             `keras.layers.Embedding`; not with `lengths`. The start token is then another.
+        decoder_units: None, or the sizes of the decoder's layers, as `units`; with a list `cell`, as many.
+        decoder_features: None, or the size of one step of the decoder's inputs, which are then vectors; none of its
+            steps is then padding but by `lengths`.
         dropout: rate in [0, 1) on what goes into each layer and out of the last, a fresh mask in each time step.
         recurrent_dropout: rate in [0, 1) on the recurrent products of the cells, see `archs.Cell`.
         lengths: whether the model takes the lengths of its sequences, too, each from 0 to the number of time steps.
@@ -73,12 +84,13 @@ def encoder_decoder_lstm(
 
     Returns:
         A `keras.Model`. Its inputs are a dict of `inputs`, a float tensor (batch, time, features) or an int tensor
-        (batch, time), and `decoder_inputs`, an int tensor (batch, steps); with `lengths` also of `lengths` and
-        `decoder_lengths`, int tensors (batch,). Its output is a tensor of logits (batch, steps, outputs), of float32
-        also under a mixed policy.
+        (batch, time), and `decoder_inputs`, an int tensor (batch, steps), or a float tensor (batch, steps,
+        decoder_features); with `lengths` also of `lengths` and `decoder_lengths`, int tensors (batch,). Its output is a
+        tensor of logits, or numbers, (batch, steps, outputs), of float32 also under a mixed policy.
 
     Raises:
-        ValueError: an argument is out of its range, or `cell` is none of the three.
+        ValueError: an argument is out of its range, or `cell` is none of the three; or `decoder_units` are other sizes
+            of a cell whose states no dense layer can make: `slstm`, whose memory is in parts.
 
     Example:
 
@@ -114,7 +126,10 @@ def encoder_decoder_lstm(
             states = [(there + back) / 2 for there, back in zip(states[:ways], states[ways:], strict=True)]
         finals.append(states)
     memory = dropped(sequences, "dropout_memory")
-    decoder_cells, encoded = make_cells(cell, units, **given), {"states": finals}
+    decoder_cells = make_cells(cell, units if decoder_units is None else decoder_units, **given)
+    if decoder_units is not None:
+        finals = _bridged(finals, decoder_cells, policy)
+    encoded = {"states": finals}
     if attention is not None:
         inner = decoder_cells.pop()
         if not isinstance(inner, Cell):
@@ -133,13 +148,16 @@ def encoder_decoder_lstm(
     inputs = inputs if lengths else {"inputs": inputs}
     inputs = {key: keras.Input(tensor.shape[1:], name=key, dtype=tensor.dtype) for key, tensor in inputs.items()}
     encoded = encoder(inputs if lengths else inputs["inputs"])
-    inputs["decoder_inputs"] = keras.Input((None,), name="decoder_inputs", dtype="int32")
-    embedding = TokenEmbedding(outputs, features, mask_zero=mask_zero, dtype=policy, name="decoder_embedding")
-    sequences, mask = embedding(inputs["decoder_inputs"]), embedding.compute_mask(inputs["decoder_inputs"])
-    if lengths:
-        inputs["decoder_lengths"] = keras.Input((), name="decoder_lengths", dtype="int32")
-        cut = CutToLengths(dtype=policy, name="decoder_cut")
-        sequences, mask = cut(sequences, inputs["decoder_lengths"])
+    reads_tokens = decoder_features is None
+    fed, sequences, mask, _ = sequence_inputs(
+        features if reads_tokens else decoder_features,
+        lengths=lengths,
+        dtype=policy,
+        vocabulary=outputs if reads_tokens else None,
+        mask_zero=mask_zero and reads_tokens,
+        prefix="decoder_",
+    )
+    inputs |= fed if lengths else {"decoder_inputs": fed}
     for number, (one, states) in enumerate(zip(decoder_cells, encoded["states"], strict=True), 1):
         layer = Recurrent(one, return_sequences=True, name=f"decoder_{number}")
         reads = getattr(one, "reads_memory", False)
@@ -148,3 +166,26 @@ def encoder_decoder_lstm(
     # A loss or a client wants no half types: the answer has the dtype of the weights.
     dense = keras.layers.Dense(outputs, dtype=encoder_cells[0].variable_dtype, name="outputs")
     return SequenceModel(inputs, dense(dropped(sequences, "dropout_out")), name=name)
+
+
+def _bridged(finals, cells, policy):
+    """The initial states of the decoder's `cells`, from the final ones of each layer of the encoder, lowest first."""
+    starts = []
+    for number, cell in enumerate(cells, 1):
+        states, sizes = finals[max(len(finals) - len(cells) + number - 1, 0)], state_sizes(cell)
+        names = cell.states if isinstance(cell, Cell) else range(1, len(sizes) + 1)
+        is_other = [state.shape[-1] != size for state, size in zip(states, sizes, strict=True)]
+        if any(is_other) and getattr(cell, "one_memory", ()):
+            raise ValueError(
+                f"Expected `decoder_units` of the sizes of the encoder with {type(cell).__name__}, whose states "
+                f"{', '.join(cell.one_memory)} are one memory, received {cell.units} for layer {number}."
+            )
+        starts.append(
+            [
+                keras.layers.Dense(size, activation="tanh", dtype=policy, name=f"bridge_{number}_{name}")(state)
+                if other
+                else state
+                for state, size, name, other in zip(states, sizes, names, is_other, strict=True)
+            ]
+        )
+    return starts

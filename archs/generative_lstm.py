@@ -56,7 +56,7 @@ def generative_lstm(
         recurrent_dropout: rate in [0, 1) on the recurrent products of the cells, see `archs.Cell`.
         lengths: whether the model takes the lengths of its sequences, too, each from 0 to the number of time steps.
             Others are refused, but not in a graph that XLA compiles, nor in one of another backend.
-        stateful: whether states are carried from batch to batch.
+        stateful: whether a batch goes on, row by row, from the final states of the batch before.
         batch_size: None, or the only one that the model takes; needed with `stateful`.
         dtype: dtype policy of the model. Default: Keras' global one.
         name: of the model; two in one functional model need two names.

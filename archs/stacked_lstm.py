@@ -1,12 +1,11 @@
 """Recurrent layers on top of each other: one answer for a sequence, or one for each of its time steps."""
 
-import keras
-
 from archs._core import checks
+from archs._core.head import head, outputs_of
 from archs._core.inputs import sequence_inputs
 from archs._core.model import SequenceModel
 from archs._core.registry import arch, output_size
-from archs._core.stack import make_cells, run_cells
+from archs._core.stack import equal_sizes, make_cells, run_cells
 
 
 @arch(paper="Graves et al. 2013; Zaremba et al. 2014", url="https://arxiv.org/abs/1409.2329", year=2013)
@@ -20,6 +19,7 @@ def stacked_lstm(
     mask_zero=False,
     tied=False,
     return_sequences=False,
+    pooling=None,
     activation=None,
     dropout=0.0,
     recurrent_dropout=0.0,
@@ -45,17 +45,18 @@ def stacked_lstm(
 
     Args:
         features: size of one time step; with `vocabulary`, of a token's embedding.
-        units: sizes of the layers, lowest first, or one integer for each cell of the list `cell`.
-        outputs: size of the answer, for instance the number of classes.
+        units: list of the sizes of the layers, lowest first; or one integer for each cell of the list `cell`.
+        outputs: size of the answer, for instance the number of classes. None: no dense layer, the features below it.
         cell: a catalog name, a cell class, or a function `units -> cell`; or a list of them, one per layer.
         vocabulary: None, or the number of tokens; the inputs are then ints below it, (batch, time).
         mask_zero: whether token 0 is padding, wherever it stands, as in `keras.layers.Embedding`; not with `lengths`.
         tied: whether the outputs are products with the embedding's own vectors, plus no bias; needs a `vocabulary`
             equal to `outputs`, and `features` equal to the size of the last layer.
         return_sequences: whether there is an answer for each time step, or one at the end.
+        pooling: None, or how the outputs of all time steps become one: `"mean"`, `"max"` or `"attention"` (Yang et al.
+            2016). The answer is then one for the sequence, whatever `return_sequences` says.
         activation: of the dense layer. Default None: logits.
-        dropout: rate in [0, 1) on what goes into each layer and out of the last, a fresh mask in each time step;
-            never on the recurrent connections.
+        dropout: rate in [0, 1) on what goes into each layer and out of the last, a fresh mask in each time step.
         recurrent_dropout: rate in [0, 1) on the recurrent products of the cells, see `archs.Cell`.
         residual: whether each layer but the lowest adds its input to its output; needs layers of equal output size.
         lengths: whether the model takes the lengths of its sequences as a second input, each from 0 to the number of
@@ -81,18 +82,25 @@ def stacked_lstm(
     >>> model(keras.ops.ones((3, 5, 4))).shape
     TensorShape([3, 5, 2])
     """
-    outputs = checks.positive_integer("outputs", outputs)
+    outputs = outputs_of(outputs)
     dropout = checks.rate("dropout", dropout)
     recurrent_dropout = checks.rate("recurrent_dropout", recurrent_dropout)
     return_sequences = checks.flag("return_sequences", return_sequences)
+    if not isinstance(units, (list, tuple)) and not isinstance(cell, (list, tuple)):
+        units = checks.positive_integer("units", units)
+        raise ValueError(
+            f"Expected `units` to be a list of sizes, one for each layer, received {units}. For two layers of this "
+            f"size give [{units}, {units}], for one [{units}]."
+        )
     cells = make_cells(cell, units, recurrent_dropout=recurrent_dropout, dtype=dtype)
-    sizes = [output_size(c) for c in cells]
-    if checks.flag("residual", residual) and len(set(sizes)) > 1:
-        raise ValueError(f"Expected layers of equal output size with `residual=True`, received {sizes}.")
-    if checks.flag("tied", tied) and (vocabulary != outputs or features != sizes[-1] or activation is not None):
+    residual, size = equal_sizes(residual, cells), output_size(cells[-1])
+    if checks.flag("tied", tied) and (
+        (vocabulary, features) != (outputs, size) or activation is not None or pooling is not None
+    ):
         raise ValueError(
             "Expected `tied=True` with `vocabulary` equal to `outputs`, `features` equal to the last layer's size and "
-            f"no `activation`, received {vocabulary}, {outputs}, {features}, {sizes[-1]} and {activation!r}."
+            "neither `activation` nor `pooling`, received "
+            f"{vocabulary}, {outputs}, {features}, {size}, {activation!r} and {pooling!r}."
         )
     policy = cells[0].dtype_policy.name
     inputs, sequences, mask, embedding = sequence_inputs(
@@ -108,17 +116,12 @@ def stacked_lstm(
         cells,
         sequences,
         mask=mask,
-        return_sequences=return_sequences,
+        return_sequences=return_sequences or pooling is not None,
         dropout=dropout,
         residual=residual,
         stateful=stateful,
     )
-    # A loss or a client wants no half types: the answer has the dtype of the weights.
-    variable_dtype = cells[0].variable_dtype
     if tied:
-        answer = keras.layers.Activation("linear", dtype=variable_dtype, name="outputs")(
-            embedding(sequences, reverse=True)
-        )
-    else:
-        answer = keras.layers.Dense(outputs, activation=activation, dtype=variable_dtype, name="outputs")(sequences)
+        sequences, outputs = embedding(sequences, reverse=True), None
+    answer = head(sequences, outputs, mask=mask, pooling=pooling, activation=activation, dtype=cells[0].variable_dtype)
     return SequenceModel(inputs, answer, name=name)

@@ -2,7 +2,7 @@
 
 import sys
 
-from recipes._core.cli import main
+from recipes._core.command.cli import main
 
 if __name__ == "__main__":
     sys.exit(main())

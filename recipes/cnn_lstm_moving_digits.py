@@ -12,7 +12,6 @@ Result: both digits are right in 87.1, 85.6 and 86.9 % of the test clips with `-
 27.1 %. Always answering the most frequent pair: 2.5 %.
 """
 
-import dataclasses
 import itertools
 
 import keras
@@ -20,96 +19,125 @@ import numpy as np
 import tensorflow as tf
 
 import archs
-from archs._core import checks
-from recipes._core import baselines, card, data, export, pictures, plots, signatures, training
-
-DATASETS = {"moving_digits": ("train", "validation", "test")}
-METRIC = "both_right"
-PUBLISHED = {}
+from recipes._core.data import batching, datasets, pictures
+from recipes._core.evaluate import baselines, plots
+from recipes._core.settings import Count, Positive, Rate, Seed, between, one_of, settings
+from recipes.tasks.sequence_classification import SequenceClassification
 
 SIDE = 48  # of a frame
-LONGEST = 1000  # frames of a clip that the signature takes
 PAIRS = list(itertools.combinations_with_replacement(range(10), 2))
 # The model says how much speaks for each digit, and for its being there twice; a pair's logit is the sum of its own.
 EVIDENCE = np.float32([[d in p for d in range(10)] + [p == (d, d) for d in range(10)] for p in PAIRS])
 
 
-@dataclasses.dataclass(frozen=True)
+@settings
 class Config:
-    dataset: str = "moving_digits"
+    dataset: one_of("moving_digits") = "moving_digits"
     cell: str = "lstm"  # any cell of `python -m archs`
-    filters: int = 12  # of the lowest of four convolutions; each next one has twice as many
-    units: int = 128
-    dropout: float = 0.3
-    warp: float = 0.15  # each training clip is turned (in radians), slanted and scaled by up to so much
-    every: int = 2  # of so many frames one is looked at: the next one shows nearly the same
-    epochs: int = 20
-    batch_size: int = 32
-    learning_rate: float = 2e-3  # rises to this in the first twentieth of the steps, falls to zero along a cosine
-    clipnorm: float = 1.0
-    seed: int = 0
-
-    def __post_init__(self):
-        for name in ("filters", "epochs", "batch_size"):
-            checks.positive_integer(name, getattr(self, name))
-        checks.between("warp", self.warp, 0, 1)
-        checks.between("every", self.every, 1, 20)
-        checks.positive("learning_rate", self.learning_rate)
-        checks.positive("clipnorm", self.clipnorm)
-        checks.between("seed", self.seed, 0, 2**32 - 1)
+    filters: Count = 12  # of the lowest of four convolutions; each next one has twice as many
+    units: Count = 128
+    dropout: Rate = 0.3
+    warp: between(float, 0, 1) = 0.15  # each training clip is turned (in radians), slanted and scaled by up to so much
+    every: between(int, 1, 20) = 2  # of so many frames one is looked at: the next one shows nearly the same
+    epochs: Count = 20
+    batch_size: Count = 32
+    learning_rate: Positive = 2e-3  # rises to this in the first twentieth of the steps, falls to zero along a cosine
+    clipnorm: Positive = 1.0
+    seed: Seed = 0
 
 
-def load(cfg, data_dir=None):
-    """The splits of the dataset. Clips stay bytes, (examples, 20, 48, 48), until they are batched."""
-    builder = data.prepare(cfg.dataset, data_dir=data_dir)
-    train, validation, test = (data.read(builder, split) for split in DATASETS[cfg.dataset])
-
-    def example(batch, seed):
-        examples, length = tf.unstack(tf.shape(batch["clip"])[:2])
-        return looked_at(batch["clip"], tf.fill([examples], length), cfg.every), pair(batch["digits"])
-
-    def varied_example(batch, seed):
-        """Other frames of the clip each time, time runs forward or backward, and the picture is warped."""
-        seeds = tf.random.split(seed, 2)
-        draw = tf.random.stateless_uniform((), seeds[0], 0, 2 * cfg.every, tf.int32)
-        clip = tf.cond(draw < cfg.every, lambda: batch["clip"], lambda: batch["clip"][:, ::-1])
-        frames, pairs = example(batch | {"clip": clip[:, draw % cfg.every :]}, seed)
-        return frames | {"inputs": warped(frames["inputs"], cfg.warp, seeds[1])}, pairs
-
-    return data.Splits(
-        train=data.Batches(train, cfg.batch_size, varied_example, seed=cfg.seed),
-        validation=data.Batches(validation, 100, example),
-        test=test,
+def load(config, data_dir):
+    """The clips as bytes, (examples, 20, 48, 48), and the two digits of each, the smaller first."""
+    builder = datasets.prepare(config.dataset, data_dir=data_dir)
+    splits = [datasets.read(builder, split) for split in ("train", "validation", "test")]
+    return batching.Splits(
+        *({"clips": split["clip"], "digits": split["digits"]} for split in splits),
+        facts=datasets.describe(builder, *splits),
         labels=[str(digit) for digit in range(10)],
-        facts=data.describe(builder, train, validation, test),
-        more={"every": cfg.every},
     )
 
 
-def looked_at(clips, lengths, every):
-    """What the model takes, for clips of bytes (batch, time, height, width)."""
-    frames = tf.cast(clips[:, ::every, :, :, None], tf.float32) / 255
-    return {"inputs": frames, "lengths": (lengths + every - 1) // every}
-
-
-def warped(clips, most, seed):
-    """Clips (batch, time, height, width, 1), each turned, slanted and scaled by up to `most`, all its frames alike."""
-    turn, slant, scale = tf.unstack(tf.random.stateless_uniform((3, tf.shape(clips)[0]), seed, -most, most))
-    turned = tf.exp(scale) * tf.stack([[tf.cos(turn), -tf.sin(turn)], [tf.sin(turn), tf.cos(turn)]])
-    matrix = tf.stack([turned[:, 0], turned[:, 1] + slant * turned[:, 0]], axis=1)  # (2, 2, batch)
-    shift = (SIDE - 1) / 2 * (1 - tf.reduce_sum(matrix, axis=1))  # the middle stays where it is
-    rows = tf.concat([matrix, shift[:, None]], axis=1)
-    transforms = tf.pad(tf.transpose(tf.reshape(rows, (6, -1))), [[0, 0], [0, 2]])
-    pictures = tf.transpose(clips[..., 0], (0, 2, 3, 1))  # time in the place of colours
-    pictures = tf.raw_ops.ImageProjectiveTransformV3(
-        images=pictures,
-        transforms=transforms,
-        output_shape=(SIDE, SIDE),
-        interpolation="BILINEAR",
-        fill_mode="CONSTANT",
-        fill_value=0.0,
+def build_model(config, task):
+    return archs.cnn_lstm(
+        features=(SIDE, SIDE, 1),
+        units=config.units,
+        outputs=EVIDENCE.shape[1],
+        cell=config.cell,
+        filters=[config.filters * 2**number for number in range(4)],
+        dropout=config.dropout,
+        lengths=True,
     )
-    return tf.transpose(pictures, (0, 3, 1, 2))[..., None]
+
+
+class Task(SequenceClassification):
+    """Clips in; both digits, the smaller first, and the probability of each pair and digit out."""
+
+    sequences = tf.TensorSpec((None, None, SIDE, SIDE), tf.uint8, name="clips")
+    longest = 1000
+    several = 100
+
+    def preprocess(self, clips, lengths, seed=None):
+        every = self.config.every
+        if seed is not None:  # other frames each time, time runs forward or backward, and the picture is warped
+            seeds = tf.random.split(seed, 2)
+            draw = tf.random.stateless_uniform((), seeds[0], 0, 2 * every, tf.int32)
+            clips = tf.cond(draw < every, lambda: clips, lambda: clips[:, ::-1])
+            frames = self.preprocess(clips[:, draw % every :], lengths - draw % every)
+            return frames | {"inputs": warped(frames["inputs"], self.config.warp, seeds[1])}
+        frames = tf.cast(clips[:, ::every, :, :, None], tf.float32) / 255
+        return {"inputs": frames, "lengths": (lengths + every - 1) // every}
+
+    def targets(self, batch):
+        return pair(batch["digits"])
+
+    def optimizer(self, steps):
+        """Adam with a learning rate that rises at first: at the full rate its large first steps may kill every ReLU."""
+        rising, rate = steps // 20, self.config.learning_rate
+        schedule = keras.optimizers.schedules.CosineDecay(0.0, steps - rising, warmup_target=rate, warmup_steps=rising)
+        return keras.optimizers.Adam(schedule, clipnorm=self.config.clipnorm)
+
+    def compile(self, model, steps):
+        model.compile(self.optimizer(steps), pair_loss, metrics=[pair_accuracy])
+
+    def answer(self, evidence):
+        probabilities = tf.nn.softmax(pair_logits(evidence))
+        answered = tf.gather(tf.constant(PAIRS), tf.argmax(probabilities, axis=-1))
+        return {
+            "digits": tf.gather(tf.constant(self.labels), answered),
+            "pair_probabilities": probabilities,
+            "digit_probabilities": probabilities @ EVIDENCE[:, :10],
+        }
+
+    def truth(self, columns, number):
+        return " and ".join(self.labels[digit] for digit in np.asarray(columns["digits"][number]))
+
+    def read_file(self, path):
+        return pictures.read_clip(path, SIDE)
+
+    def show(self, answer):
+        return f"{' and '.join(answer['digits'][0])} (probability {max(answer['pair_probabilities'][0]):.3f})"
+
+    def evaluate(self, answer, splits, folder=None):
+        """Share of clips with both digits right, beside that of a network for which time is lost; draws clips."""
+        answers = self.answers(answer, splits.test)
+        clips, truth = (np.asarray(splits.test[name]) for name in ("clips", "digits"))
+        right = (answers["digits"].astype(int) == truth).all(axis=1)
+        if folder:
+            words, chances = map(" and ".join, answers["digits"]), answers["pair_probabilities"].max(-1)
+            titles = [
+                f"is {self.truth(splits.test, number)}, answered {answered} ({chances[number]:.2f})"
+                for number, answered in zip(range(6), words, strict=False)
+            ]
+            plots.clips(clips[:6, ::2], titles, right[:6], folder / "clips.png")
+        known_clips, known_digits = (
+            np.concatenate([split[name] for split in (splits.train, splits.validation)]) for name in ("clips", "digits")
+        )
+        known_pairs, pairs = np.asarray(pair(known_digits)), np.asarray(pair(truth))
+        return {
+            "both_right": float(right.mean()),
+            "majority_pair": baselines.majority_class(known_pairs, pairs),
+            "cnn_on_mean_frame": cnn_on_mean_frame(known_clips, known_pairs, clips, pairs),
+        }
 
 
 def pair(digits):
@@ -129,99 +157,26 @@ def pair_loss(pairs, evidence):
 
 
 def pair_accuracy(pairs, evidence):
-    """Whether both digits are right."""
+    """1 where both digits are right."""
     return keras.metrics.sparse_categorical_accuracy(pairs, pair_logits(evidence))
 
 
-def build_model(cfg, steps):
-    """The compiled model; `steps` is the number of training steps, over which the learning rate rises and falls."""
-    model = archs.cnn_lstm(
-        features=(SIDE, SIDE, 1),
-        units=cfg.units,
-        outputs=EVIDENCE.shape[1],
-        cell=cfg.cell,
-        filters=[cfg.filters * 2**number for number in range(4)],
-        dropout=cfg.dropout,
-        lengths=True,
+def warped(clips, most, seed):
+    """Clips (batch, time, height, width, 1), each turned, slanted and scaled by up to `most`, all its frames alike."""
+    turn, slant, scale = tf.unstack(tf.random.stateless_uniform((3, tf.shape(clips)[0]), seed, -most, most))
+    turned = tf.exp(scale) * tf.stack([[tf.cos(turn), -tf.sin(turn)], [tf.sin(turn), tf.cos(turn)]])
+    matrix = tf.stack([turned[:, 0], turned[:, 1] + slant * turned[:, 0]], axis=1)  # (2, 2, batch)
+    shift = (SIDE - 1) / 2 * (1 - tf.reduce_sum(matrix, axis=1))  # the middle stays where it is
+    rows = tf.concat([matrix, shift[:, None]], axis=1)
+    images = tf.raw_ops.ImageProjectiveTransformV3(
+        images=tf.transpose(clips[..., 0], (0, 2, 3, 1)),  # time in the place of colours
+        transforms=tf.pad(tf.transpose(tf.reshape(rows, (6, -1))), [[0, 0], [0, 2]]),
+        output_shape=(SIDE, SIDE),
+        interpolation="BILINEAR",
+        fill_mode="CONSTANT",
+        fill_value=0.0,
     )
-    rising = steps // 20  # Adam's first steps are large: at the full rate they may kill every rectified unit
-    schedule = keras.optimizers.schedules.CosineDecay(
-        0.0, steps - rising, warmup_target=cfg.learning_rate, warmup_steps=rising
-    )
-    model.compile(
-        optimizer=keras.optimizers.Adam(schedule, clipnorm=cfg.clipnorm),
-        loss=pair_loss,
-        metrics=[pair_accuracy],
-    )
-    return model
-
-
-def serving(model, splits):
-    """The signatures: clips in; both digits, the smaller first, and the probability of each pair and digit out."""
-
-    @tf.function(
-        input_signature=[
-            tf.TensorSpec((None, None, SIDE, SIDE), tf.uint8, name="clips"),
-            tf.TensorSpec((None,), tf.int32, name="lengths"),
-        ]
-    )
-    def serving_default(clips, lengths):
-        clips, lengths = signatures.checked_lengths(clips, lengths, LONGEST, names=("clips", "lengths"))
-        evidence = model(looked_at(clips, lengths, splits.more["every"]), training=False)
-        probabilities = tf.nn.softmax(pair_logits(evidence))
-        answered = tf.gather(tf.constant(PAIRS), tf.argmax(probabilities, axis=-1))
-        return {
-            "digits": tf.gather(tf.constant(splits.labels), answered),
-            "pair_probabilities": probabilities,
-            "digit_probabilities": probabilities @ EVIDENCE[:, :10],
-        }
-
-    return {"serving_default": serving_default, "logits": signatures.logits(model)}
-
-
-def request(clips):
-    """What the signature takes, for clips (examples, frames, 48, 48) of bytes."""
-    clips = np.asarray(clips, np.uint8)
-    return {"clips": clips, "lengths": np.full(len(clips), clips.shape[1], np.int32)}
-
-
-def sample(model, splits):
-    return {"serving_default": request(splits.test["clip"][:1]), "logits": signatures.first(splits.validation)}
-
-
-def read_input(text, cfg, data_dir=None):
-    """A request from an animated picture's path, or from `test:N`, the N-th clip of the test split."""
-    if text.startswith("test:"):
-        clips = load(cfg, data_dir).test["clip"]
-        return request(clips[pictures.index(text, len(clips)), None])
-    return request(pictures.read_clip(text, SIDE)[None])
-
-
-def show(answer):
-    """One answer of the signature, for a person."""
-    return f"{' and '.join(answer['digits'][0])} (probability {max(answer['pair_probabilities'][0]):.3f})"
-
-
-def evaluate(answer, splits, folder=None):
-    """How often both digits are right on the test split, beside a network for which time is lost; draws clips."""
-    clips, truth = np.asarray(splits.test["clip"]), np.asarray(splits.test["digits"])
-    parts = [answer(request(clips[i : i + 100])) for i in range(0, len(truth), 100)]
-    digits, probabilities = (np.concatenate([part[key] for part in parts]) for key in ("digits", "pair_probabilities"))
-    right = (digits.astype(int) == truth).all(axis=1)
-    if folder:
-        titles = [
-            f"is {' and '.join(map(str, truth[i]))}, answered {' and '.join(digits[i])} ({probabilities[i].max():.2f})"
-            for i in range(6)
-        ]
-        plots.clips(clips[:6, ::2], titles, right[:6], folder / "clips.png")
-    known = [split.columns for split in (splits.train, splits.validation)]
-    known_clips, known_digits = (np.concatenate([split[name] for split in known]) for name in ("clip", "digits"))
-    known_pairs, pairs = np.asarray(pair(known_digits)), np.asarray(pair(truth))
-    return {
-        "both_right": float(right.mean()),
-        "majority_pair": baselines.majority_class(known_pairs, pairs),
-        "cnn_on_mean_frame": cnn_on_mean_frame(known_clips, known_pairs, clips, pairs),
-    }
+    return tf.transpose(images, (0, 3, 1, 2))[..., None]
 
 
 def cnn_on_mean_frame(train_clips, train_pairs, test_clips, test_pairs, epochs=8):
@@ -235,21 +190,3 @@ def cnn_on_mean_frame(train_clips, train_pairs, test_clips, test_pairs, epochs=8
     model.fit(means[0], train_pairs, batch_size=32, epochs=epochs, verbose=0)
     logits = pair_logits(model.predict(means[1], batch_size=100, verbose=0))
     return float(np.mean(np.argmax(logits, axis=-1) == test_pairs))
-
-
-def run(cfg, session):
-    # 1. Data
-    splits = load(cfg, session.data_dir)
-    # 2. Model
-    keras.utils.set_random_seed(cfg.seed)  # here: preparing the data may draw random numbers
-    model = build_model(cfg, steps=cfg.epochs * len(splits.train))
-    session.announce(model, splits)
-    # 3. Fit
-    history = training.fit(model, splits.train, validation=splits.validation, epochs=cfg.epochs, session=session)
-    # 4. Evaluate
-    plots.curves(history, session.folder / "curves.png")
-    functions = serving(model, splits)
-    metrics = evaluate(export.as_arrays(functions), splits, session.folder)
-    # 5. Export
-    facts = card.card(session, cfg, model, splits, metrics, history)
-    return export.export(functions, sample=sample(model, splits), card=facts, folder=session.exports)

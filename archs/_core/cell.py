@@ -7,7 +7,7 @@ from keras import ops
 
 from archs._core import calls, checks, external_memory, noise
 from archs._core.chrono import ChronoInitializer
-from archs._core.registry import nearest
+from archs._core.names import nearest
 from archs._core.step import Step
 
 _CODECS = {

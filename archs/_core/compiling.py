@@ -10,16 +10,19 @@ import tensorflow as tf
 UNITS = range(32, 512)
 # A batch of at least so many rows is cut in two, one for each of two cores: one product is too small to use both.
 ROWS = 16
-ROWS_MORE = 8  # Where the graph does not know the number of rows, it is rounded up to a multiple of it.
+ROWS_MORE = 8  # Where the graph does not know the number of rows, there is room for a multiple of it.
 ROOMS = [2**n for n in range(4, 31)]
 
 
 @functools.cache
-def _is_available():
-    """Tells whether TensorFlow has XLA, and no GPU: there Keras compiles whole models."""
+def _has_gpu():
     with tf.init_scope():
-        if tf.config.list_logical_devices("GPU"):
-            return False
+        return bool(tf.config.list_logical_devices("GPU"))
+
+
+@functools.cache
+def _has_xla():
+    with tf.init_scope():
         try:
             tf.function(lambda: tf.constant(1) + 1, jit_compile=True)()
         except tf.errors.OpError:
@@ -40,9 +43,9 @@ def is_within_xla():
     return False
 
 
-def pays(units):
-    """Tells whether a loop of so many units is to be compiled in the graph that is being built."""
-    return units in UNITS and _is_available() and not is_within_xla()
+def pays(units, training):
+    """Tells whether a loop of so many units is to be compiled unasked; on a GPU, Keras compiles whole models."""
+    return training and units in UNITS and not _has_gpu() and _has_xla()
 
 
 def room(time):
@@ -51,14 +54,22 @@ def room(time):
     return tf.reduce_min(tf.where(rooms >= time, rooms, rooms[-1]))
 
 
-def parts(x):
-    """The numbers of rows of the parts of a batch (time, batch, ...); -1 for all."""
-    rows = x.shape[1]
-    alone = _cores() == 1 or tf.config.threading.get_inter_op_parallelism_threads() == 1
-    if (rows is not None and rows < ROWS) or alone:
-        return [-1]
-    rows = tf.shape(x)[1] if rows is None else rows
-    return [rows // 2, rows - rows // 2]
+def parts(rows, count):
+    """The numbers of rows of the parts of a batch, and the number that there is to be room for in each.
+
+    Args:
+        rows: of the batch, or None where the graph does not know it.
+        count: the same, as a tensor.
+    """
+    alone = _cores() == 1 or tf.config.threading.get_inter_op_parallelism_threads() == 1 or _has_gpu()
+    if rows is None:
+        room = (count + ROWS_MORE - 1) // ROWS_MORE * ROWS_MORE  # ONNX divides negative numbers otherwise
+        if alone:
+            return [count], room
+        room //= 2
+        return [tf.minimum(room, count), count - tf.minimum(room, count)], room
+    room = rows if alone or rows < ROWS else -(-rows // 2)
+    return [room, rows - room] if room < rows else [rows], room
 
 
 def _cores():

@@ -1,4 +1,7 @@
-"""What a trained `encoder_decoder_lstm` writes: beam search, and where its attention looked; also within a graph."""
+"""Decoding by a trained model: beam search, sampling and attention weights of `encoder_decoder_lstm`, labels of CTC.
+
+All of it runs within a graph, too.
+"""
 
 import contextlib
 
@@ -6,8 +9,8 @@ import keras
 import numpy as np
 from keras import ops
 
-from archs._core import calls, checks, external_memory
-from archs._core.generation import kept, vectors
+from archs._core import calls, checks, external_memory, generation
+from archs._core.losses import without_padding
 
 
 class _Decoder:
@@ -15,8 +18,14 @@ class _Decoder:
 
     def __init__(self, model):
         names = {layer.name for layer in getattr(model, "layers", [])}
-        if not {"encoder", "decoder_1", "decoder_embedding", "outputs"} <= names:
-            raise ValueError(f"Expected a model of `encoder_decoder_lstm`, received {getattr(model, 'name', model)!r}.")
+        name = getattr(model, "name", model)
+        if not {"encoder", "decoder_1", "outputs"} <= names:
+            raise ValueError(f"Expected a model of `encoder_decoder_lstm`, received {name!r}.")
+        if "decoder_embedding" not in names:
+            raise ValueError(
+                f"Expected a model whose decoder writes tokens, received {name!r}, whose decoder reads vectors "
+                "(`decoder_features`). A call of the model answers for all of its steps."
+            )
         self.encoder, self.embedding = model.get_layer("encoder"), model.get_layer("decoder_embedding")
         self.outputs = model.get_layer("outputs")
         count = sum(name.startswith("decoder_") and name.removeprefix("decoder_").isdecimal() for name in names)
@@ -53,16 +62,22 @@ class _Decoder:
         with calls.within(last, calls.Call(draws=False, memory=memory)):
             yield keras.tree.map_structure(lambda state: ops.repeat(state, copies, axis=0), encoded["states"])
 
+    def ends(self, start, end):
+        """The tokens that begin and end a sequence, if it can have them."""
+        size = self.outputs.units
+        start = checks.integer_between("start", start, int(self.embedding.mask_zero), size - 1)  # no padding
+        return start, checks.integer_between("end", end, 0, size - 1)
+
     def step(self, tokens, states):
         """Logits (batch, outputs) and the new states after `tokens` (batch,)."""
-        x, new = vectors(self.embedding, tokens), []
+        x, new = generation.vectors(self.embedding, tokens), []
         for cell, old in zip(self.cells, states, strict=True):
             x, after = cell(x, list(old), training=False)
-            new.append(kept(self.embedding, tokens, old, keras.tree.flatten(after)))
+            new.append(generation.kept(self.embedding, tokens, old, keras.tree.flatten(after)))
         return self.outputs(x), new
 
 
-def beam_search(model, request, *, start, end, max_length, beam=1, length_penalty=0.0):
+def beam_search(model, request, *, start, end, max_length, beam=1, length_penalty=0.0, never=()):
     """The most probable sequences that the decoder can write, as far as a beam finds them; a beam of 1 is greedy.
 
     In each step the `beam` most probable beginnings of each row are kept. One that has ended stays as it is. At the end
@@ -78,6 +93,7 @@ def beam_search(model, request, *, start, end, max_length, beam=1, length_penalt
         max_length: int, after so many tokens a sequence is cut off.
         beam: positive integer.
         length_penalty: float, 0 for none; a larger one favours longer sequences.
+        never: ints, tokens that are not written, such as one that stands for unknown words; not `end`.
 
     Returns:
         A dict of `tokens`, int32 (batch, beam, max_length), the best first, filled up with `end`; `lengths`, int32
@@ -95,8 +111,11 @@ def beam_search(model, request, *, start, end, max_length, beam=1, length_penalt
     beams, beam = _per_row("beam", beam, batch)
     limits, max_length = _per_row("max_length", max_length, batch)
     length_penalty = _penalty("length_penalty", length_penalty, batch)
-    start = checks.integer_between("start", start, int(decoder.embedding.mask_zero), size - 1)  # no padding
-    end = checks.integer_between("end", end, 0, size - 1)
+    start, end = decoder.ends(start, end)
+    never = [checks.integer_between("never", token, 0, size - 1) for token in never]
+    if end in never:
+        raise ValueError(f"Expected `never` without the end token {end}, received {never!r}.")
+    barred = ops.convert_to_tensor(np.where(np.isin(np.arange(size), never), -1e9, 0.0), "float32")
     places = ops.arange(max_length)
     is_spare = ops.arange(beam) >= beams
     only_end = ops.where(ops.arange(size) == end, 0.0, -1e9)
@@ -111,7 +130,7 @@ def beam_search(model, request, *, start, end, max_length, beam=1, length_penalt
 
     def body(t, tokens, last, scores, done, states):
         logits, states = decoder.step(ops.reshape(last, (-1,)), states)
-        gains = ops.log_softmax(ops.cast(logits, "float32"), axis=-1)
+        gains = ops.log_softmax(ops.cast(logits, "float32"), axis=-1) + barred
         gains = ops.where(done[..., None], only_end, ops.reshape(gains, (batch, beam, size)))
         totals = ops.reshape(scores[..., None] + gains, (batch, beam * size))
         scores, best = ops.top_k(totals, beam)
@@ -138,7 +157,7 @@ def beam_search(model, request, *, start, end, max_length, beam=1, length_penalt
         _, tokens, _, scores, _, _ = ops.while_loop(more, body, loop, maximum_iterations=max_length)
     is_spare = ops.logical_or(is_spare, scores <= -5e8)  # for which there was no sequence
     tokens, scores = ops.where(is_spare[..., None], end, tokens), ops.where(is_spare, -1e9, scores)
-    lengths = ops.sum(ops.cast(ops.cumsum(ops.cast(tokens == end, "int32"), axis=-1) == 0, "int32"), axis=-1)
+    lengths = _lengths(tokens, end)
     penalty = ((6.0 + ops.cast(lengths, "float32")) / 6.0) ** length_penalty
     _, order = ops.top_k(scores / penalty, beam)
     order = ops.cast(order, "int32")
@@ -147,6 +166,64 @@ def beam_search(model, request, *, start, end, max_length, beam=1, length_penalt
         "lengths": ops.take_along_axis(lengths, order, axis=1),
         "log_probabilities": ops.take_along_axis(scores, order, axis=1),
     }
+
+
+def sample(model, request, *, start, end, max_length, temperature=1.0, top_k=0, top_p=1.0, seed=0):
+    """A sequence for each row, drawn token by token. For more of a row, repeat it, each with a seed of its own.
+
+    Each setting may be a tensor (batch,), one for each row; then, on TensorFlow, a row draws by nothing else.
+
+    Args:
+        model, request, start, end, max_length: as for `beam_search`.
+        temperature, top_k, top_p: as for `archs.generation.generate`.
+        seed: int of 64 bits, or (batch,): the same draws the same. On other backends one int of 31 bits.
+
+    Returns:
+        A dict of `tokens`, int32 (batch, max_length), filled up with `end`; `lengths`, int32 (batch,), without the end
+        token; `log_probabilities`, float32 (batch,), what the model gives the sequence with its end token, whatever the
+        settings.
+
+    Raises:
+        ValueError: see `beam_search`; or a logit is not finite.
+    """
+    decoder = _Decoder(model)
+    request = decoder.request(request)
+    batch, count = ops.shape(request["inputs"])[0], request["inputs"].shape[0]
+    limits, max_length = _per_row("max_length", max_length, batch)
+    start, end = decoder.ends(start, end)
+    settings = generation.sampling_settings(temperature, top_k, top_p, batch, count)
+    draws = generation.uniform_draws(seed, max_length, batch, count)
+    places = ops.arange(max_length)
+
+    def more(t, tokens, last, scores, done, states):
+        return ops.logical_and(t < max_length, ops.logical_not(ops.all(done)))
+
+    def body(t, tokens, last, scores, done, states):
+        logits, states = decoder.step(last, states)
+        logits = generation.finite(ops.cast(logits, "float32"), ops.logical_not(done))
+        last = ops.where(done, end, generation.sample(logits, *settings, draws[:, t]))
+        gains = ops.take_along_axis(ops.log_softmax(logits, axis=-1), last[:, None], axis=1)[:, 0]
+        scores = scores + ops.where(done, 0.0, gains)
+        tokens = ops.where(places == t, last[:, None], tokens)
+        done = ops.logical_or(done, ops.logical_or(last == end, t + 1 >= limits[:, 0]))
+        return t + 1, tokens, last, scores, done, states
+
+    with decoder.encoded(request, 1) as states:
+        loop = (
+            ops.cast(0, "int32"),
+            ops.full((batch, max_length), end, dtype="int32"),
+            ops.full((batch,), start, dtype="int32"),
+            ops.zeros((batch,)),
+            ops.zeros((batch,), "bool"),
+            states,
+        )
+        _, tokens, _, scores, _, _ = ops.while_loop(more, body, loop, maximum_iterations=max_length)
+    return {"tokens": tokens, "lengths": _lengths(tokens, end), "log_probabilities": scores}
+
+
+def _lengths(tokens, end):
+    """Number of tokens before the first `end`."""
+    return ops.sum(ops.cast(ops.cumsum(ops.cast(tokens == end, "int32"), axis=-1) == 0, "int32"), axis=-1)
 
 
 def _is_one(values):
@@ -181,7 +258,7 @@ def _column(name, values, batch):
 
 
 def attention(model, request, decoder_inputs):
-    """Where a decoder with attention looks while it is fed given tokens.
+    """Attention weights of a decoder while it is fed given tokens.
 
     Args:
         model: of `encoder_decoder_lstm`, with attention.
@@ -216,3 +293,35 @@ def attention(model, request, decoder_inputs):
         loop = (ops.cast(0, "int32"), states, weights)
         _, _, weights = ops.while_loop(lambda t, *_: t < steps, body, loop)
     return ops.transpose(weights, (1, 0, 2))
+
+
+def ctc_decode(model, inputs, *, beam=1):
+    """The most probable labels of a model trained by `archs.losses.CTC`, for as many time steps as its mask leaves in.
+
+    Args:
+        model: any with logits (batch, time, classes) as its answer, whose class 0 is the blank.
+        inputs: what the model takes.
+        beam: positive int. 1: the labels of the most probable path. More: those whose paths together are the most
+            probable, as far as a beam of this width finds them.
+
+    Returns:
+        A dict of `tokens`, int32 (batch, time), zeros after the labels; `lengths`, int32 (batch,), how many they are;
+        `log_probabilities`, float32 (batch,), of the path or of all paths.
+
+    Raises:
+        ValueError: the model does not answer for each time step, or `beam` is out of its range.
+    """
+    beam = checks.positive_integer("beam", beam)
+    logits, steps = without_padding(model(inputs, training=False))
+    found, scores = ops.ctc_decode(
+        ops.log_softmax(ops.cast(logits, "float32"), axis=-1),
+        steps,
+        strategy="greedy" if beam == 1 else "beam_search",
+        beam_width=beam,
+        mask_index=0,
+    )
+    return {
+        "tokens": ops.maximum(found[0], 0),
+        "lengths": ops.sum(ops.cast(found[0] > 0, "int32"), axis=-1),
+        "log_probabilities": (-scores if beam == 1 else scores)[:, 0],
+    }

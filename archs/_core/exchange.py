@@ -21,7 +21,7 @@
 
 import numpy as np
 
-from archs._core import registry
+from archs._core.names import nearest
 
 # For each cell: the gates in torch's order, and in ours.
 _TORCH = {
@@ -204,9 +204,7 @@ def _check_matrix(name, array):
 
 def _entry(name, known, library):
     if name not in known:
-        raise ValueError(
-            f"Expected a cell with a counterpart in {library}, received {name!r}. {registry.nearest(name, known)}"
-        )
+        raise ValueError(f"Expected a cell with a counterpart in {library}, received {name!r}. {nearest(name, known)}")
     return known[name] if isinstance(known, dict) else None
 
 

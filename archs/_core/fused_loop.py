@@ -19,7 +19,7 @@ from archs._core.step import Step, multiply, scaled_tanh
 
 
 def _aside(function):
-    """What `function` returns; its operations do not stay in the graph that is built, where nothing reads them."""
+    """Returns what `function` does; its operations do not stay in the graph, where nothing would read them."""
     if tf.executing_eagerly():
         return function()
     returned = []
@@ -210,8 +210,9 @@ class FusedLoop:
             return t + 1, new, histories, outcomes, gates
 
         loop = (0, list(states), histories, outcomes, gates)
+        most = room if by_autodiff else _most(room)
         _, finals, histories, outcomes, gates = tf.while_loop(
-            lambda t, *_: t < time, body, loop, maximum_iterations=room
+            lambda t, *_: t < time, body, loop, maximum_iterations=most
         )
         histories = [array.stack() for array in histories]
         outputs = histories[0][first:] if self.keep_outputs else None
@@ -287,7 +288,7 @@ class FusedLoop:
             arrays,
         )
         _, _, by_states, sums, by_small, by_xs, inputs, by_zs = tf.while_loop(
-            lambda t, *_: t >= 0, body, loop, maximum_iterations=room
+            lambda t, *_: t >= 0, body, loop, maximum_iterations=_most(room)
         )
         by_zs = {i: array.stack() for i, array in by_zs.items()}
         by_kernels = [tf.reduce_sum(by_small[i], 0) if i in by_small else None for i in range(len(kernels))]
@@ -342,13 +343,18 @@ def _time(x):
     return x.shape[0] or tf.shape(x)[0]
 
 
+def _most(room):
+    """The `maximum_iterations` of a loop: XLA needs them; without it, to count twice would cost time in each step."""
+    return room if compiling.is_within_xla() else None
+
+
 def _at(a, t):
     """a[t]: of long rows a view, by four operations; of others a copy, by one."""
     return a[t] if (a.shape[-1] or 0) >= 2048 else tf.gather(a, t)
 
 
 def _is_large(kernel):
-    """Whether a product costs more than its outcome's place in memory."""
+    """Tells if a product costs more than its outcome's place in memory."""
     return len(kernel.shape) > 1
 
 

@@ -154,7 +154,19 @@ def kept(embedding, tokens, before, after):
 
 
 def generate(
-    model, tokens, lengths=None, *, max_new_tokens, temperature=1.0, top_k=0, top_p=1.0, seed=0, end=None, states=None
+    model,
+    tokens,
+    lengths=None,
+    *,
+    max_new_tokens,
+    temperature=1.0,
+    top_k=0,
+    top_p=1.0,
+    repetition_penalty=1.0,
+    seed=0,
+    end=None,
+    stop=(),
+    states=None,
 ):
     """Draws tokens, each after all before it, on TensorFlow. Each row has its own settings, and draws by nothing else.
 
@@ -167,13 +179,18 @@ def generate(
         top_k: int, or (batch,): only so many of the likeliest are drawn from; 0 for all.
         top_p: float in (0, 1], or (batch,): only the likeliest are, that together have this probability (nucleus
             sampling, Holtzman et al. 2020).
+        repetition_penalty: positive float, or (batch,): what the logits of all tokens that the row holds so far, its
+            beginning included, are divided by, or, if negative, multiplied by, so that more than 1 always makes a token
+            rarer. 1 for none. Named after Keskar et al. 2019, whose paper was not at hand to compare with.
         seed: int of 64 bits, or (batch,): the same draws the same.
         end: None, or the token after which a row ends.
+        stop: list of sequences of tokens, such as those of a line's end, each a list of ints. A row ends when the last
+            that it drew are one of them.
         states: see `prefill`.
 
     Returns:
-        int32 tensors (batch, most new tokens), zeros after what was drawn, and (batch,), how many were: the token
-        `end` is not counted.
+        int32 tensors (batch, most new tokens), zeros after what was drawn, and (batch,), how many were: neither the
+        token `end` nor a sequence of `stop` is counted, or kept.
 
     Raises:
         ValueError: a setting is out of its range, of a wrong type or not one for each row, and see `prefill`; or the
@@ -188,7 +205,8 @@ def generate(
         )
     import tensorflow as tf  # for draws whose seeds are tensors, which Keras has not
 
-    outputs = _Layers(model).embedding.input_dim
+    embedding = _Layers(model).embedding
+    outputs = embedding.input_dim
     tokens = checks.integers("tokens", tokens, "batch", "time")
     batch = tf.shape(tokens)[0]
     if lengths is not None:
@@ -197,33 +215,136 @@ def generate(
     if end is not None and not tf.is_tensor(end):
         end = checks.integer_between("end", end, 0, outputs - 1)
 
-    def rows(name, value, dtype, holds, expected):
-        is_tensor = tf.is_tensor(checks.dense(name, value))
-        known = checks.known(value) if is_tensor else np.asarray(value)
-        kind = value.dtype.as_numpy_dtype if is_tensor else known.dtype.type
-        is_number = kind is not np.bool_ and np.can_cast(kind, dtype.as_numpy_dtype, "same_kind")
-        if not is_number or (known is not None and not np.all(holds(known))):
-            raise ValueError(f"Expected `{name}` to be {expected}, received {kind if known is None else known}.")
-        value = tf.cast(value, dtype)
-        if not any(value.shape.is_compatible_with(shape) for shape in ((), tokens.shape[:1])):
-            raise ValueError(f"Expected one `{name}`, or one for each row, received {value.shape}.")
-        return tf.broadcast_to(value, [batch])
-
-    def is_wide_enough(t):
-        with np.errstate(over="ignore"):
-            t = t.astype("float32")
-        return (t >= np.finfo("float32").tiny) & np.isfinite(t)
-
-    whole = "a whole number, 0 or more"
-    positive = "a positive number of 32 bits (for the likeliest token give `top_k=1`)"
-    budget = rows("max_new_tokens", max_new_tokens, tf.int32, lambda n: (n >= 0) & (n < 2**31), whole)
-    temperature = rows("temperature", temperature, tf.float32, is_wide_enough, positive)
-    top_k = rows("top_k", top_k, tf.int32, lambda k: (k >= 0) & (k < 2**31), whole)
-    top_p = rows("top_p", top_p, tf.float32, lambda p: (p > 0) & (p <= 1), "above 0 and up to 1")
-    seed = rows("seed", seed, tf.int64, lambda s: s < 2**63, "an integer of 64 bits")
+    stops, stop_lengths = _stops(stop, outputs)
+    count = tokens.shape[0]
+    expected = "a whole number, 0 or more"
+    budget = _setting("max_new_tokens", max_new_tokens, "int32", batch, count, _is_whole, expected)
+    settings = sampling_settings(temperature, top_k, top_p, batch, count)
+    penalises = ops.is_tensor(repetition_penalty) or repetition_penalty is None or np.any(repetition_penalty != 1)
+    expected = "a positive number of 32 bits"
+    penalty = _setting("repetition_penalty", repetition_penalty, "float32", batch, count, _is_wide_enough, expected)
     most = tf.reduce_max(budget)
-    # One number for each token, of a row's own seed: whatever else is in the batch, a row draws the same.
-    draws = tf.map_fn(
+    draws = uniform_draws(seed, most, batch, count)
+    logits, states = prefill(model, tokens, lengths, states)
+
+    def body(t, logits, states, seen, last, drawn, counts, going):
+        logits = finite(logits, going)  # the other rows have ended
+        if penalises:
+            logits = tf.cast(logits, tf.float32)
+            rarer = tf.where(logits > 0, logits / penalty[:, None], logits * penalty[:, None])
+            logits = tf.where(seen, rarer, logits)
+        token = sample(logits, *settings, draws[:, t])
+        going = going & (t < budget)
+        if end is not None:
+            going = going & (token != end)
+        token = tf.where(going, token, 0)
+        drawn = tf.where(tf.range(most) == t, token[:, None], drawn)
+        counts += tf.cast(going, tf.int32)
+        if penalises:
+            seen |= (tf.range(outputs) == token[:, None]) & going[:, None]
+        if len(stops):
+            last = tf.concat([last[:, 1:], token[:, None]], axis=1)
+            ends = tf.reduce_all((last[:, None] == stops) | (stops < 0), axis=-1) & going[:, None]
+            counts -= tf.reduce_max(tf.where(ends, stop_lengths, 0), axis=1)
+            going &= ~tf.reduce_any(ends, axis=1)
+        logits, states = step(model, token, states)
+        return t + 1, logits, [tf.identity(s) for s in states], seen, last, drawn, counts, going
+
+    loop = (
+        tf.constant(0),
+        logits[:, -1],
+        list(states),
+        _held(tokens, lengths, embedding) if penalises else tf.zeros((batch, 0), tf.bool),
+        tf.fill((batch, stops.shape[1]), -2),  # no token
+        tf.zeros((batch, most), tf.int32),
+        tf.zeros((batch,), tf.int32),
+        tf.ones((batch,), tf.bool),
+    )
+    *_, drawn, counts, _ = tf.while_loop(lambda t, *rest: (t < most) & tf.reduce_any(rest[-1]), body, loop)
+    return tf.where(tf.range(most) < counts[:, None], drawn, 0), counts
+
+
+def _stops(stop, size):
+    """The sequences that end a row, int32 (sequences, longest), filled up with -1 in front, and their lengths."""
+    rows = [list(row) if isinstance(row, (list, tuple, np.ndarray)) else row for row in stop]
+    if not all(isinstance(row, list) and row for row in rows):
+        raise ValueError(
+            f"Expected `stop` to be a list of sequences of tokens, such as [[3], [1, 2]], received {stop!r}."
+        )
+    rows = [[checks.integer_between("stop", token, 0, size - 1) for token in row] for row in rows]
+    longest = max(map(len, rows), default=0)
+    filled = [[-1] * (longest - len(row)) + row for row in rows]
+    return np.array(filled, "int32").reshape(len(rows), longest), np.array([len(row) for row in rows], "int32")
+
+
+def _held(tokens, lengths, embedding):
+    """Bool (batch, tokens): each row of `tokens` (batch, time), without its padding, has each token or not."""
+    import tensorflow as tf
+
+    rows, time = tf.unstack(tf.shape(tokens))
+    inside = tf.ones((rows, time), tf.bool) if lengths is None else tf.sequence_mask(lengths, time)
+    mask = embedding.compute_mask(tokens)
+    inside = inside if mask is None else inside & mask
+    places = tf.stack([tf.broadcast_to(tf.range(rows)[:, None], (rows, time)), tokens], axis=-1)
+    return tf.scatter_nd(places, tf.cast(inside, tf.int32), (rows, embedding.input_dim)) > 0
+
+
+def _setting(name, value, dtype, batch, count, holds, expected):
+    """A number for each row, a tensor (batch,) of `dtype`, of one or as many; values that are known are checked."""
+    is_tensor = ops.is_tensor(checks.dense(name, value))
+    known = checks.known(value) if is_tensor else np.asarray(value)
+    try:
+        kind = keras.backend.standardize_dtype(value.dtype if is_tensor else known.dtype)
+    except ValueError:  # no numbers
+        kind = "object"
+    is_number = "int" in kind or ("float" in kind and "float" in dtype)
+    if not is_number or (known is not None and not np.all(holds(known))):
+        raise ValueError(f"Expected `{name}` to be {expected}, received {kind if known is None else known}.")
+    value = ops.cast(value, dtype)
+    shape = tuple(value.shape)
+    if len(shape) > 1 or (shape and None not in (shape[0], count) and shape[0] != count):
+        raise ValueError(f"Expected one `{name}`, or one for each row, received {shape}.")
+    return ops.broadcast_to(value, (batch,))
+
+
+def _is_whole(n):
+    return (n >= 0) & (n < 2**31)
+
+
+def _is_wide_enough(t):
+    with np.errstate(over="ignore"):
+        t = t.astype("float32")
+    return (t >= np.finfo("float32").tiny) & np.isfinite(t)
+
+
+def sampling_settings(temperature, top_k, top_p, batch, count):
+    """`temperature`, `top_k` and `top_p` of `generate` for each row, as `sample` takes them.
+
+    Args:
+        temperature, top_k, top_p: one, or one for each row.
+        batch: number of rows, may be a tensor.
+        count: number of rows, or None where it is not known.
+    """
+    positive = "a positive number of 32 bits (for the likeliest token give `top_k=1`)"
+    return (
+        _setting("temperature", temperature, "float32", batch, count, _is_wide_enough, positive),
+        _setting("top_k", top_k, "int32", batch, count, _is_whole, "a whole number, 0 or more"),
+        _setting("top_p", top_p, "float32", batch, count, lambda p: (p > 0) & (p <= 1), "above 0 and up to 1"),
+    )
+
+
+def uniform_draws(seed, most, batch, count):
+    """Draws in [0, 1), (batch, most): on TensorFlow those of a row are of its own seed alone.
+
+    On other backends `seed` is one integer of 31 bits.
+    """
+    if keras.backend.backend() != "tensorflow":
+        seed = checks.integer_between("seed", seed, 0, 2**31 - 1)
+        return keras.random.uniform((int(batch), int(most)), seed=seed)
+    import tensorflow as tf  # for draws whose seeds are tensors, which Keras has not
+
+    seed = _setting("seed", seed, "int64", batch, count, lambda s: s < 2**63, "an integer of 64 bits")
+    return tf.map_fn(
         lambda s: tf.map_fn(
             lambda t: tf.random.stateless_uniform((), tf.stack([s, t])),
             tf.range(tf.cast(most, tf.int64)),
@@ -232,34 +353,15 @@ def generate(
         seed,
         fn_output_signature=tf.TensorSpec((None,), tf.float32),
     )
-    logits, states = prefill(model, tokens, lengths, states)
 
-    def body(t, logits, states, drawn, counts, going):
-        # The other rows have ended.
-        top = tf.reduce_max(logits, axis=-1)
-        top = tf.where(tf.reduce_any(tf.math.is_nan(logits), axis=-1), tf.cast(np.nan, top.dtype), top)
-        holds = tf.math.is_finite(top) | ~going  # rows that have ended draw nothing
-        with tf.control_dependencies([checks.require(top, holds, "Expected the largest logit of a row to be finite")]):
-            logits = tf.identity(logits)
-        token = sample(logits, temperature, top_k, top_p, draws[:, t])
-        going = going & (t < budget)
-        if end is not None:
-            going = going & (token != end)
-        token = tf.where(going, token, 0)
-        logits, states = step(model, token, states)
-        drawn = tf.where(tf.range(most) == t, token[:, None], drawn)
-        return t + 1, logits, [tf.identity(s) for s in states], drawn, counts + tf.cast(going, tf.int32), going
 
-    loop = (
-        tf.constant(0),
-        logits[:, -1],
-        list(states),
-        tf.zeros((batch, most), tf.int32),
-        tf.zeros((batch,), tf.int32),
-        tf.ones((batch,), tf.bool),
-    )
-    _, _, _, drawn, counts, _ = tf.while_loop(lambda t, *rest: (t < most) & tf.reduce_any(rest[-1]), body, loop)
-    return drawn, counts
+def finite(logits, going):
+    """Logits (batch, outputs), if the largest of each row that is `going` is finite; the others draw nothing."""
+    top = ops.max(logits, axis=-1)
+    top = ops.where(ops.any(ops.isnan(logits), axis=-1), ops.cast(np.nan, top.dtype), top)
+    holds = ops.logical_or(ops.isfinite(top), ops.logical_not(going))
+    top = checks.require(top, holds, "Expected the largest logit of a row to be finite")
+    return ops.where(ops.isnan(top)[:, None], top[:, None], logits)  # so that a graph holds the check
 
 
 def sample(logits, temperature, top_k, top_p, draws):

@@ -44,9 +44,9 @@ class TiedEmbedding(keras.layers.ReversibleEmbedding):
 
 
 def sequence_inputs(
-    features, *, lengths, dtype, vocabulary=None, mask_zero=False, tied=False, frames=False, batch_size=None
+    features, *, lengths, dtype, vocabulary=None, mask_zero=False, tied=False, frames=False, batch_size=None, prefix=""
 ):
-    """What a functional model over sequences starts from.
+    """Inputs of a functional model over sequences.
 
     Args:
         features: the size of one time step, an integer; with `vocabulary`, of an embedding.
@@ -57,6 +57,7 @@ def sequence_inputs(
         tied: whether the embedding is also to serve, turned round, as the output layer.
         frames: whether `features` may also be (height, width, channels).
         batch_size: None, or the only one that the model takes.
+        prefix: of the names of the inputs and layers, and of what an error calls `features`.
 
     Returns:
         The model's inputs (a tensor, or with `lengths` a dict of `inputs` and `lengths`), the sequences
@@ -70,7 +71,7 @@ def sequence_inputs(
             )
         shape = [checks.positive_integer("features", size) for size in features]
     else:
-        shape = [checks.positive_integer("features", features)]
+        shape = [checks.positive_integer("features" if vocabulary else f"{prefix}features", features)]
     batch_size = batch_size if batch_size is None else checks.positive_integer("batch_size", batch_size)
     if checks.flag("mask_zero", mask_zero) and (vocabulary is None or lengths):
         raise ValueError(
@@ -81,15 +82,16 @@ def sequence_inputs(
     if vocabulary is None:
         # Keras' default is its global dtype, which would round what a wider model is given.
         wide = keras.backend.result_type(keras.DTypePolicy(dtype).variable_dtype, "float32")
-        sequences = keras.Input((None, *shape), batch_size, name="inputs", dtype=wide)
+        sequences = keras.Input((None, *shape), batch_size, name=f"{prefix}inputs", dtype=wide)
         inputs = sequences
     else:
         vocabulary = checks.positive_integer("vocabulary", vocabulary)
         kind = TiedEmbedding if tied else TokenEmbedding
-        embedding = kind(vocabulary, *shape, mask_zero=mask_zero, dtype=dtype, name="embedding")
-        inputs = keras.Input((None,), batch_size, name="inputs", dtype="int32")
+        embedding = kind(vocabulary, *shape, mask_zero=mask_zero, dtype=dtype, name=f"{prefix}embedding")
+        inputs = keras.Input((None,), batch_size, name=f"{prefix}inputs", dtype="int32")
         sequences, mask = embedding(inputs), embedding.compute_mask(inputs)
     if checks.flag("lengths", lengths):
-        inputs = {"inputs": inputs, "lengths": keras.Input((), batch_size, name="lengths", dtype="int32")}
-        sequences, mask = CutToLengths(dtype=dtype, name="cut")(sequences, inputs["lengths"])
+        counts = keras.Input((), batch_size, name=f"{prefix}lengths", dtype="int32")
+        inputs = {f"{prefix}inputs": inputs, f"{prefix}lengths": counts}
+        sequences, mask = CutToLengths(dtype=dtype, name=f"{prefix}cut")(sequences, counts)
     return inputs, sequences, mask, embedding

@@ -1,9 +1,11 @@
-"""The loops of a sequence layer on TensorFlow: run as they stand, traced for eager calls, or compiled by XLA."""
+"""The loops of a sequence layer on TensorFlow: run as they stand, in parts, traced for eager calls, compiled by XLA."""
 
 import keras
 import tensorflow as tf
+from keras import ops
 
 from archs._core import compiling, external_memory
+from archs._core.cell import Cell
 from archs._core.fused_loop import FusedLoop, floats
 from archs._core.policy import InPolicyOf
 
@@ -32,40 +34,72 @@ class Loops:
     def __init__(self):
         self._loops = {}
 
-    def run(self, cell, x, states, mask, call, training, keep_outputs, add_bias=False):
-        """Runs `recur` over time.
+    def run(self, cell, sequences, states, mask, call, training, keep_outputs, jit_compile):
+        """Runs `recur` over time: in a graph, many rows in two parts, for two cores, in inference or if compiled.
 
         Args:
             cell: of the catalog.
-            x: what its `project` returned, (time, batch, m).
+            sequences: its inputs after dropout, (batch, time, features).
             states: list of the initial states.
-            mask: bool tensor (time, batch), or None.
+            mask: bool tensor (batch, time), or None.
             call: `Call`: the dropout masks that were drawn for it, and the memory that the cell prepared.
             training: whether it is training; if so, what the gradient needs is kept, otherwise it is computed again.
             keep_outputs: whether the outputs of all steps are wanted.
-            add_bias: whether x lacks the bias, which each step is to add.
+            jit_compile: whether XLA compiles the loop in a graph; `"auto"` where it pays.
 
         Returns:
-            The first state after each step, (time, batch, size), or None, and the list of the final states. Gradients
+            The first state after each step, (batch, time, size), or None, and the list of the final states. Gradients
             of any order can be taken; those of the first are the fused ones.
         """
+        # A pass over all of x is saved where the loop adds the bias; in training one sum over x gives its gradient.
+        add_bias = not training and type(cell).project is Cell.project
         loop = FusedLoop(cell, training, keep_outputs, add_bias)
         states, weights = [tf.convert_to_tensor(s) for s in states], _weights(cell, call.memory)
-        held = {"mask": mask if mask is None else mask[..., None], **call.masks}
-        is_eager = tf.executing_eagerly()
-        if is_eager and x.shape[0] < _TRACED and loop.dtype == loop.wide:
-            return loop.forward(x, states, weights, held, by_autodiff=True)[:2]
-        is_traced = is_eager and x.shape[0] >= _TRACED and _is_traceable(cell)
-        loop = self._latest(loop) if is_traced else loop
-        loop.examine(x, states, weights, held)
-        if not loop.is_fused:
-            return loop.forward(x, states, weights, held, by_autodiff=True)[:2]
-        if is_traced:
-            return _with_gradient(loop, loop.as_a_graph, x, states, weights, held)
+        arrays = sequences, states, mask, call.masks
+        if tf.executing_eagerly():
+            return self._run_eagerly(loop, *arrays, weights)
+        if call.memory is not None or compiling.is_within_xla():
+            return _run(loop, *arrays, weights)
+        is_compiled = self.is_compiled(cell, training, jit_compile)
+        (rows, steps, _), count = sequences.shape, tf.shape(sequences)[0]
+        counts, room = compiling.parts(rows, count)
+        if (training or len(counts) == 1) and not is_compiled:  # in training, halves that are not compiled gain nothing
+            return _run(loop, *arrays, weights)
+        if mask is not None:
+            arrays = sequences, states, tf.broadcast_to(mask, tf.shape(sequences)[:2]), call.masks
+        by_part = []
+        for number, of_part in enumerate(counts):
+            if is_compiled:
+                part = _split(arrays, counts, number)
+                by_part.append(_run_compiled(loop, *part, weights, of_part, room))
+            elif rows is not None:
+                by_part.append(_run(loop, *_split(arrays, counts, number), weights))
+            else:
+                by_part.append(_run_some(loop, arrays, weights, sum(counts[:number]), of_part))
+        outputs = None
+        if keep_outputs:
+            outputs = tf.concat([outputs for outputs, _ in by_part], 0)
+            outputs.set_shape((rows, steps, states[0].shape[-1]))
+        finals = [tf.concat(of_parts, 0) for of_parts in zip(*[finals for _, finals in by_part], strict=True)]
+        for final, start in zip(finals, states, strict=True):
+            final.set_shape(start.shape)
+        return outputs, finals
+
+    @staticmethod
+    def is_compiled(cell, training, jit_compile):
+        """Tells whether the loop would be compiled, apart from the graph that is being built."""
         # A memory may have another number of entries in each call, for each of which XLA would compile.
-        if not is_eager and training and call.memory is None and compiling.pays(cell.units):
-            return _compiled(loop, x, states, weights, held)
-        return _with_gradient(loop, (loop.forward, loop.backward), x, states, weights, held)
+        if tf.executing_eagerly() or cell.reads_memory or compiling.is_within_xla():
+            return False
+        return compiling.pays(cell.units, training) if jit_compile == "auto" else jit_compile
+
+    def _run_eagerly(self, loop, sequences, states, mask, masks, weights):
+        steps = sequences.shape[1]
+        is_traced = steps >= _TRACED and _is_traceable(loop.cell)
+        if is_traced:
+            loop = self._latest(loop)
+        functions = loop.as_a_graph if is_traced else (loop.forward, loop.backward)
+        return _run(loop, sequences, states, mask, masks, weights, functions=functions)
 
     def _latest(self, loop):
         """The loop like this one that was traced before, unless its cell was changed since, or this one."""
@@ -114,20 +148,77 @@ class _Same:
         return isinstance(other, _Same) and self._value is other._value
 
 
-def _compiled(loop, x, states, weights, held):
-    """Runs the loop, compiled apart from the graph around it, in parts of the batch.
+def _projected(loop, sequences):
+    """Returns what the cell's `project` does, (time, batch, m), without the bias if the loop is to add it."""
+    cell = loop.cell
 
-    Where the graph does not know the time or the rows, there is room for more of them, so that XLA compiles for few.
-    What is filled up is zero: x is filled up after `project`, so that `backward` may count on it.
+    def project(sequences):
+        sequences = ops.transpose(sequences, (1, 0, 2))
+        time, batch, features = ops.shape(sequences)
+        sequences = ops.reshape(sequences, (-1, features))
+        x = ops.matmul(sequences, cell.kernel) if loop.add_bias else cell.project(sequences)
+        return ops.reshape(x, (time, batch, x.shape[-1]))
+
+    return InPolicyOf(cell)([sequences], function=project)
+
+
+def _held(mask, masks):
+    return {"mask": mask if mask is None else tf.transpose(mask)[..., None], **masks}
+
+
+def _by_batch(outputs):
+    return outputs if outputs is None else tf.transpose(outputs, (1, 0, 2))
+
+
+def _run(loop, sequences, states, mask, masks, weights, time=None, functions=None):
+    x, held = _projected(loop, sequences), _held(mask, masks)
+    is_short = tf.executing_eagerly() and sequences.shape[1] < _TRACED and loop.dtype == loop.wide
+    if not is_short:
+        loop.examine(x, states, weights, held)
+    if is_short or not loop.is_fused:
+        outputs, finals, _ = loop.forward(x, states, weights, held, time, by_autodiff=True)
+    else:
+        functions = functions or (loop.forward, loop.backward)
+        outputs, finals = _with_gradient(loop, functions, x, states, weights, held, time)
+    return _by_batch(outputs), finals
+
+
+def _run_some(loop, arrays, weights, start, count):
+    """Runs the loop for `count` rows from `start` on.
+
+    For none it runs one step of the last row: ONNX has no empty array, and one of a loop has its shape from a step.
     """
-    steps, rows = x.shape[:2]
-    time, count = (tf.shape(x)[axis] for axis in (0, 1))
+    is_empty = count == 0
+    first = start - tf.cast(is_empty, tf.int32)
+    time = tf.where(is_empty, 1, tf.shape(arrays[0])[1])
+    part = tf.nest.map_structure(_or_none(lambda a: a[first : start + count]), arrays)
+    outputs, finals = _run(loop, *part, weights, time)
+    return _or_none(lambda a: a[start - first :])(outputs), [final[start - first :] for final in finals]
+
+
+def _split(arrays, counts, number):
+    if len(counts) == 1:
+        return arrays
+    # Of slices, the gradient is many times as slow.
+    return tf.nest.map_structure(_or_none(lambda a: tf.split(a, counts)[number]), arrays)
+
+
+def _run_compiled(loop, sequences, states, mask, masks, weights, rows, room):
+    """Runs the loop, compiled apart from the graph around it, with room for so many rows.
+
+    Where the graph does not know the time, there is room for more, so that XLA compiles for few. What is filled up is
+    zero: x is filled up after `project`, so that `backward` may count on it.
+    """
+    x, held = _projected(loop, sequences), _held(mask, masks)
+    loop.examine(x, states, weights, held)
+    if not loop.is_fused:
+        outputs, finals, _ = loop.forward(x, states, weights, held, by_autodiff=True)
+        return _by_batch(outputs), finals
+    steps, time = x.shape[0], tf.shape(x)[0]
     more_steps = compiling.room(time) - time if steps is None else 0
-    more_rows = -count % compiling.ROWS_MORE if rows is None else 0
-    if held["mask"] is not None:
-        held = held | {"mask": tf.broadcast_to(held["mask"], [time, count, 1])}
-    arrays = x, held["mask"], states, [held[place] for place in held if place != "mask"]
-    if steps is None or rows is None:
+    more_rows = room - rows
+    arrays = x, states, held
+    if steps is None or not isinstance(more_rows, int) or more_rows:
 
         def filled(a):
             after = [[0, more_steps], [0, more_rows], [0, 0]]
@@ -135,27 +226,12 @@ def _compiled(loop, x, states, weights, held):
 
         is_full = tf.equal(more_steps + more_rows, 0)
         arrays = tf.cond(is_full, lambda: arrays, lambda: tf.nest.map_structure(_or_none(filled), arrays))
-    counts = compiling.parts(arrays[0])
-
-    def part(a, number):
-        return tf.split(a, counts, len(a.shape) - 2)[number]  # of slices, the gradient is many times as slow
-
-    by_part = []
-    for number in range(len(counts)):
-        of_part = tf.nest.map_structure(_or_none(lambda a, number=number: part(a, number)), arrays)
-        x_of_part, mask, starts, masks = of_part
-        masks = dict(zip([place for place in held if place != "mask"], masks, strict=True))
-        given = {"mask": mask, **masks}
-        until = None if steps is not None else time
-        by_part.append(_with_gradient(loop, loop.compiled, x_of_part, starts, weights, given, until))
-    outputs = None
-    if loop.keep_outputs:
-        outputs = tf.slice(tf.concat([outputs for outputs, _ in by_part], 1), [0, 0, 0], [time, count, -1])
-        outputs.set_shape((steps, rows, None))
-    finals = [tf.concat(of_parts, 0)[:count] for of_parts in zip(*[finals for _, finals in by_part], strict=True)]
-    for final, start in zip(finals, states, strict=True):
-        final.set_shape(start.shape)
-    return outputs, finals
+    x, starts, held = arrays
+    until = None if steps is not None else time
+    outputs, finals = _with_gradient(loop, loop.compiled, x, starts, weights, held, until)
+    if outputs is not None:
+        outputs = _by_batch(tf.slice(outputs, [0, 0, 0], [time, rows, -1]))
+    return outputs, [final[:rows] for final in finals]
 
 
 def _or_none(function):

@@ -5,7 +5,7 @@ import contextlib
 import keras
 from keras import ops, tree
 
-from archs._core import calls, external_memory, noise
+from archs._core import calls, checks, external_memory, noise
 from archs._core.cell import Cell
 from archs._core.parallel_scan import linear_scan
 from archs._core.policy import InPolicyOf
@@ -25,9 +25,10 @@ class Recurrent(keras.layers.RNN):
     It adds:
 
     - Speed, for the cells of the catalog. One that is linear in its state (`min_gru`, `min_lstm`) runs as a parallel
-      scan over time. The others run, on TensorFlow, in a loop whose gradient is fast, unless noise is drawn in each
-      step. On a CPU, with `training=True` in a graph, XLA compiles that loop, for 32 to 511 units. Called eagerly, the
-      loop of a cell of the catalog is traced as a graph from 64 steps on.
+      scan over time; `min_gru` not where its loop is compiled, which is faster. The others run, on TensorFlow, in a
+      loop whose gradient is fast, unless noise is drawn in each step. On a CPU, with `training=True` in a graph, XLA
+      compiles it, see `jit_compile`; so compiled, and in inference, it runs in two halves of the batch, one for each
+      core. Called eagerly, the loop of a cell of the catalog is traced as a graph from 64 steps on.
     - Its dtype policy is the cell's, unless it is given one.
     - Its mask reaches the next layer in every Keras version.
     - `reset_state` restores the cell's own initial state.
@@ -46,6 +47,8 @@ class Recurrent(keras.layers.RNN):
         stateful: whether a batch starts from the final states of the one before.
         unroll: whether to write the loop out in the graph; needs a static time dimension.
         zero_output_for_mask: whether a masked step's output is zero, not the last one's.
+        jit_compile: whether XLA compiles the loop over time in a TensorFlow graph that is not compiled as a whole, also
+            in an export. `"auto"`: in training on a CPU, for 32 to 511 units, so that an export has no XLA in it.
         **kwargs: of `keras.layers.Layer`. `dtype` defaults to the cell's.
 
     Call arguments:
@@ -68,7 +71,7 @@ class Recurrent(keras.layers.RNN):
             number or size; a memory for a cell that reads none, or none for one that does.
     """
 
-    def __init__(self, cell, return_sequences=False, return_state=False, **kwargs):
+    def __init__(self, cell, return_sequences=False, return_state=False, *, jit_compile="auto", **kwargs):
         # Neither RNN nor StackedRNNCells takes the policy of its cells, so that they would compute in float32.
         if isinstance(cell, (list, tuple)):
             if not cell:
@@ -79,6 +82,7 @@ class Recurrent(keras.layers.RNN):
         # Off in RNN from Keras 3.16 on, which drops the mask. https://github.com/keras-team/keras/pull/23235
         self.supports_masking = True
         self.input_spec = keras.layers.InputSpec(ndim=3)
+        self.jit_compile = checks.one_of("jit_compile", jit_compile, ("auto", True, False))
         self._loops = None
         if keras.backend.backend() == "tensorflow":
             from archs._core.loops import Loops  # imports tensorflow
@@ -151,7 +155,8 @@ class Recurrent(keras.layers.RNN):
         outputs, finals = sequences, []
         for cell, states in zip(cells, initial_state if stacked else [initial_state], strict=True):
             keep_outputs = self.return_sequences or cell is not cells[-1]
-            outputs, states = _scan(cell, outputs, states, mask, bool(training), keep_outputs, self._loops)
+            options = keep_outputs, self._loops, self.jit_compile
+            outputs, states = _scan(cell, outputs, states, mask, bool(training), *options)
             finals.append(states)
         last = finals[-1][0]
         if mask is not None:
@@ -160,6 +165,9 @@ class Recurrent(keras.layers.RNN):
             last = ops.where(shown[:, -1:], last, 0)
             outputs = outputs if outputs is None else ops.where(shown[..., None], outputs, 0)
         return last, last if outputs is None else outputs, finals if stacked else finals[0]
+
+    def get_config(self):
+        return super().get_config() | {"jit_compile": self.jit_compile}
 
     def reset_state(self):
         """Sets the states of a stateful layer to the cell's initial state. Keras' own writes zeros."""
@@ -236,28 +244,20 @@ def loop_of(cell):
     return "fused" if is_fused(cell) else "autodiff"
 
 
-def _scan(cell, sequences, states, mask, training, keep_outputs, loops):
+def _scan(cell, sequences, states, mask, training, keep_outputs, loops, jit_compile):
     """The outputs (batch, time, size) of one cell, or None, and its final states; masked steps keep the states."""
     call, policy = calls.get(cell), InPolicyOf(cell)
     step = Step(cell, training, masks=call.masks)
-    if _is_linear(cell):
+    if _is_linear(cell) and not (loops and _is_fast_in(loops, cell, training, jit_compile)):
         return policy([sequences, states[0]], function=lambda x, start: _parallel_scan(cell, x, start, mask, step))
     if cell.compute_dtype in _HALVES:
         states = _exact_clocks(cell, states)
-    # A pass over all of x is saved where the loop adds the bias; in training one sum over x gives its gradient.
-    bias_in_step = not training and type(cell).project is Cell.project
+    return loops.run(cell, step.drop_input(sequences), states, mask, call, training, keep_outputs, jit_compile)
 
-    def project(sequences):
-        sequences = ops.transpose(step.drop_input(sequences), (1, 0, 2))
-        time, batch, features = ops.shape(sequences)
-        sequences = ops.reshape(sequences, (-1, features))
-        x = ops.matmul(sequences, cell.kernel) if bias_in_step else cell.project(sequences)
-        return ops.reshape(x, (time, batch, x.shape[-1]))
 
-    x = policy([sequences], function=project)
-    mask = mask if mask is None else ops.transpose(mask)
-    outputs, states = loops.run(cell, x, states, mask, call, training, keep_outputs, bias_in_step)
-    return outputs if outputs is None else ops.transpose(outputs, (1, 0, 2)), states
+def _is_fast_in(loops, cell, training, jit_compile):
+    """Tells whether a compiled loop beats the scan, on a CPU: if it keeps the gates for the way back."""
+    return hasattr(cell, "recurrent_activation") and loops.is_compiled(cell, training, jit_compile)
 
 
 def _parallel_scan(cell, sequences, start, mask, step):

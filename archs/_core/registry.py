@@ -1,7 +1,6 @@
 """The catalog: what `@cell` and `@arch` register, and how it is looked up by name."""
 
 import dataclasses
-import difflib
 import fnmatch
 import importlib
 import inspect
@@ -9,6 +8,9 @@ import pkgutil
 
 import keras
 from keras import ops
+
+from archs._core.cell import Cell
+from archs._core.names import nearest
 
 
 @dataclasses.dataclass(frozen=True)
@@ -90,14 +92,6 @@ def entry(name, kind=None):
     return known[name]
 
 
-def nearest(word, words):
-    """A sentence that names the words most like `word`, or all of them where none is."""
-    words = sorted(words)
-    lowered = {w.lower(): w for w in words}
-    close = [lowered[w] for w in difflib.get_close_matches(str(word).lower(), lowered, n=3, cutoff=0.5)]
-    return f"Did you mean {' or '.join(close)}?" if close else f"There are: {', '.join(words)}."
-
-
 def make_cell(cell, units, **arguments):
     """A cell from what a factory's `cell=` takes.
 
@@ -110,8 +104,6 @@ def make_cell(cell, units, **arguments):
         ValueError: an unknown name, something that is none of the three, arguments for a function,
             something that does not make a cell of them, or a cell that reads an external memory.
     """
-    from archs._core.cell import Cell  # which imports this module
-
     if isinstance(cell, str):
         cell = entry(cell, "cell").target
     if not callable(cell) or isinstance(cell, keras.layers.Layer):

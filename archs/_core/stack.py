@@ -4,7 +4,7 @@ import keras
 
 from archs._core import checks
 from archs._core.recurrent import Recurrent
-from archs._core.registry import make_cell
+from archs._core.registry import make_cell, output_size
 
 
 def make_cells(cell, units, **arguments):
@@ -28,8 +28,26 @@ def make_cells(cell, units, **arguments):
     return [make_cell(c, checks.positive_integer("units", n), **arguments) for c, n in zip(cells, sizes, strict=True)]
 
 
+def equal_sizes(residual, cells):
+    """`residual` of a factory: True only where all cells have outputs of one size."""
+    sizes = [output_size(cell) for cell in cells]
+    if checks.flag("residual", residual) and len(set(sizes)) > 1:
+        raise ValueError(f"Expected layers of equal output size with `residual=True`, received {sizes}.")
+    return residual
+
+
 def run_cells(
-    cells, sequences, *, mask, return_sequences, dropout, residual=False, wrap=None, stateful=False, starts=None
+    cells,
+    sequences,
+    *,
+    mask,
+    return_sequences,
+    dropout,
+    residual=False,
+    wrap=None,
+    stateful=False,
+    starts=None,
+    name="recurrent_{}",
 ):
     """Puts the layers of a stack on top of each other in a functional model, dropout around them.
 
@@ -43,6 +61,7 @@ def run_cells(
         wrap: None, or a function of a layer and its number that returns the layer to use.
         stateful: whether a batch starts from the final states of the one before.
         starts: None, or a bool tensor (batch,): rows of a stateful stack that begin anew.
+        name: of the layers, with a place for their number.
 
     Raises:
         ValueError: `stateful` and a batch size that is not fixed.
@@ -59,7 +78,7 @@ def run_cells(
             cell,
             return_sequences=return_sequences or residual or number < len(cells),
             stateful=stateful,
-            name=f"recurrent_{number}",
+            name=name.format(number),
         )
         layer = wrap(layer, number) if wrap else layer
         given = {} if starts is None else {"starts": starts}

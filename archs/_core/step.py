@@ -98,8 +98,8 @@ class Step:
             # One pass over the packed block, since sigmoid(v) = tanh(v / 2) / 2 + 1 / 2. Sliced first, each gate would
             # be computed again in each place that reads it.
             scale = np.repeat([1.0 if gate == cell.candidate else 0.5 for gate in gates], cell.units)
-            scale = ops.convert_to_tensor(scale, dtype=z.dtype)
-            active = ops.split(self._squash(z, scale, 1 - scale), len(gates), axis=-1)
+            scale, offset = (ops.convert_to_tensor(a, dtype=z.dtype) for a in (scale, 1 - scale))
+            active = ops.split(self._squash(z, scale, offset), len(gates), axis=-1)
         else:
             active = [
                 (cell.activation if gate == cell.candidate else cell.recurrent_activation)(block)

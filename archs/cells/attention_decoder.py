@@ -154,7 +154,7 @@ class AttentionDecoderCell(Cell):
 
     @property
     def _splits_inputs(self):
-        """Whether what f reads is a sum of products, so that the one with x can be taken out of a loop over time."""
+        """True if what f reads is a sum of products, so that the one with x can be taken out of a loop over time."""
         return type(self.cell).project is Cell.project
 
     def recur(self, x, states, step):

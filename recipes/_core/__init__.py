@@ -1,1 +1,1 @@
-"""What all recipes share: command line, data, training, export, cards, plots."""
+"""Machinery that all recipes share: command line, data, training, export, cards, plots."""

@@ -2,6 +2,7 @@
 
 import contextlib
 import fcntl
+import hashlib
 import json
 import os
 import pathlib
@@ -97,6 +98,12 @@ def write_json(file, value):
     """Writes a dict as a JSON file, a line per key."""
     lines = (f"  {json.dumps(key)}: {json.dumps(part, ensure_ascii=False)}" for key, part in value.items())
     write(file, "{\n" + ",\n".join(lines) + "\n}\n")
+
+
+def sha256(file):
+    """The sha256 of a file's content, as hexadecimal digits."""
+    with pathlib.Path(file).open("rb") as opened:
+        return hashlib.file_digest(opened, "sha256").hexdigest()
 
 
 def read_json(file):

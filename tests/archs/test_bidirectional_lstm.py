@@ -62,3 +62,26 @@ def test_refuses_another_way_to_join():
         ValueError, match="Expected `merge_mode` to be one of 'concat', 'sum', 'mul', 'ave', received None"
     ):
         archs.bidirectional_lstm(4, 6, 2, merge_mode=None)
+
+
+@pytest.mark.parametrize("merge_mode", ["concat", "sum"])
+def test_residual_layers_add_their_inputs(merge_mode):
+    model = archs.bidirectional_lstm(4, [6, 6], 2, merge_mode=merge_mode, residual=True, lengths=True)
+    low, high = model.get_layer("bidirectional_1"), model.get_layer("bidirectional_2")
+    mask = np.arange(5) < LENGTHS[:, None]
+    below = low(np.where(mask[..., None], X, 0), mask=mask)
+    expected = np.asarray(model.get_layer("outputs")(below + high(below, mask=mask)))
+    received = np.asarray(model({"inputs": X, "lengths": LENGTHS}))
+    np.testing.assert_allclose(received[mask], expected[mask], atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"units": [6, 5]}, r"layers of equal output size with `residual=True`, received \[6, 5\]"),
+        ({"units": [6, 6], "return_sequences": False}, "with `return_sequences=True` or a `pooling`, received neither"),
+    ],
+)
+def test_residual_layers_that_do_not_fit_are_refused(options, message):
+    with pytest.raises(ValueError, match=message):
+        archs.bidirectional_lstm(**{"features": 4, "outputs": 2, "residual": True} | options)

@@ -225,6 +225,21 @@ def test_settings_of_a_search_may_be_lists():
     np.testing.assert_array_equal(found["tokens"], expected["tokens"])
 
 
+def test_what_is_never_to_be_written_is_not():
+    model = random_model()
+    found = archs.decoding.beam_search(model, X, start=0, end=END, max_length=LONGEST, beam=8, never=[1])
+    for row, expected in enumerate(all_sequences(model)):
+        rest = [(total, written) for total, written in expected if 1 not in written]
+        assert len(rest) == LONGEST + 1
+        np.testing.assert_allclose(
+            found["log_probabilities"][row, : len(rest)], [total for total, _ in rest], rtol=1e-4
+        )
+        assert np.all(found["log_probabilities"][row, len(rest) :] == -1e9)
+        for tokens, (_, written) in zip(found["tokens"][row], rest, strict=False):
+            assert [int(token) for token in tokens if token != END] == list(written)
+    assert not np.any(found["tokens"] == 1)
+
+
 def test_other_models_and_values_are_refused():
     vanilla = archs.vanilla_lstm(4, 6, 2)
     with pytest.raises(ValueError, match="Expected a model of `encoder_decoder_lstm`"):
@@ -247,8 +262,157 @@ def test_other_models_and_values_are_refused():
         {"length_penalty": [1.0, 2.0]},
         {"length_penalty": ["a", "b", "c"]},
         {"length_penalty": tf.constant([1.0, float("inf"), 0.0])},
+        {"never": [0, 3]},
+        {"never": [END]},
     ):
         with pytest.raises(ValueError, match=f"`{next(iter(wrong))}`"):
             archs.decoding.beam_search(random_model(), X, **{"start": 0, "end": END, "max_length": 3} | wrong)
     with pytest.raises(ValueError, match=r"'bahdanau', 'luong', received 'dot'"):
         archs.encoder_decoder_lstm(4, 6, 3, attention="dot")
+
+
+@pytest.mark.parametrize("attention", [None, "bahdanau", "luong"])
+@pytest.mark.parametrize(("sizes", "heights"), [([5], [1]), ([7, 5], [0, 1]), ([6, 6, 5], [0, 0, 1])])
+def test_a_decoder_of_other_sizes_starts_from_bridged_states(attention, sizes, heights, tmp_path):
+    model = random_model(attention, decoder_units=sizes)
+    cells = [model.get_layer(f"decoder_{number}").cell for number in range(1, len(sizes) + 1)]
+    assert [cell.units for cell in cells] == sizes
+    encoder = model.get_layer("encoder")
+    names = {layer.name for layer in encoder.layers}
+    finals = keras.Model(encoder.input, [encoder.get_layer(f"encoder_{n}").output[1:] for n in (1, 2)])(X)
+    starts = encoder(X)["states"]
+    for number, (size, height) in enumerate(zip(sizes, heights, strict=True), 1):
+        start = starts[number - 1][-2:]  # the first of one that attends is what it read
+        for name, state, final in zip("hc", start, finals[height], strict=True):
+            bridge, is_other = f"bridge_{number}_{name}", final.shape[-1] != size
+            assert (bridge in names) == is_other
+            expected = final
+            if is_other:
+                kernel, bias = encoder.get_layer(bridge).get_weights()
+                expected = np.tanh(np.asarray(final) @ kernel + bias)
+            np.testing.assert_allclose(state, expected, atol=1e-5)
+    model.save(tmp_path / "model.keras")
+    search = {"start": 0, "end": END, "max_length": LONGEST, "beam": 31}
+    found = archs.decoding.beam_search(keras.saving.load_model(tmp_path / "model.keras"), X, **search)
+    for row, expected in enumerate(all_sequences(model)):
+        np.testing.assert_allclose(found["log_probabilities"][row, 0], expected[0][0], atol=1e-4)
+
+
+def test_a_decoder_of_the_same_sizes_has_no_bridge():
+    model = random_model(decoder_units=[6, 5])
+    assert not any(layer.name.startswith("bridge") for layer in model.get_layer("encoder").layers)
+    other = random_model()
+    assert [layer.name for layer in model.layers] == [layer.name for layer in other.layers]
+    x = X | {"decoder_inputs": np.zeros((3, 4), int), "decoder_lengths": np.array([4, 4, 4])}
+    np.testing.assert_array_equal(model(x), other(x))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"decoder_units": 0}, "`units` to be a positive integer, received 0"),
+        ({"decoder_units": []}, "Expected a list of `units` and of `cell`"),
+        (
+            {"decoder_units": 5, "cell": "slstm"},
+            "sizes of the encoder with SLSTMCell, .* c, n, m are one memory, received 5",
+        ),
+        ({"decoder_features": 0}, "`decoder_features` to be a positive integer, received 0"),
+        ({"decoder_features": (3, 4)}, r"`decoder_features` to be a positive integer, received \(3, 4\)"),
+    ],
+)
+def test_a_decoder_that_cannot_be_is_refused(options, message):
+    with pytest.raises(ValueError, match=message):
+        archs.encoder_decoder_lstm(4, 6, 3, **options)
+
+
+def test_clocks_are_not_bridged():
+    model = archs.encoder_decoder_lstm(4, 6, 3, cell="phased_lstm", decoder_units=5, attention=None)
+    names = [layer.name for layer in model.get_layer("encoder").layers if layer.name.startswith("bridge")]
+    assert names == ["bridge_1_h", "bridge_1_c"]
+
+
+def test_a_decoder_of_vectors_forecasts_with_what_is_known():
+    model = archs.encoder_decoder_lstm(1, 8, 1, decoder_features=2, lengths=True)
+    rng = np.random.default_rng(0)
+    known = rng.normal(size=(64, 5, 2)).astype("float32")
+    x = {"inputs": rng.normal(size=(64, 6, 1)), "lengths": rng.integers(1, 7, 64)}
+    x |= {"decoder_inputs": known, "decoder_lengths": np.full(64, 5)}
+    model.compile(keras.optimizers.Adam(0.02), "mse")
+    y = known.sum(axis=-1, keepdims=True)
+    losses = model.fit(x, y, epochs=30, verbose=0).history["loss"]
+    assert losses[-1] < 0.2 * losses[0]
+    changed = x | {"decoder_inputs": np.where(np.arange(5)[:, None] < 3, known, 9.0)}
+    np.testing.assert_allclose(model(changed)[:, :3], model(x)[:, :3], atol=1e-5)
+    request = {"inputs": x["inputs"], "lengths": x["lengths"]}
+    for call in (
+        lambda: archs.decoding.beam_search(model, request, start=0, end=0, max_length=3),
+        lambda: archs.decoding.sample(model, request, start=0, end=0, max_length=3),
+        lambda: archs.decoding.attention(model, request, [[0]] * 64),
+    ):
+        with pytest.raises(
+            ValueError, match=r"whose decoder reads vectors \(`decoder_features`\). A call of the model"
+        ):
+            call()
+
+
+@pytest.mark.parametrize(("attention", "bidirectional"), KINDS)
+def test_samples_are_drawn_by_the_probabilities_of_their_tokens(attention, bidirectional):
+    model, count = random_model(attention, bidirectional), 2000
+    request = {name: np.repeat(value[1:2], count, axis=0) for name, value in X.items()}
+    draw = tf.function(
+        lambda x: archs.decoding.sample(model, x, start=0, end=END, max_length=LONGEST, seed=np.arange(count))
+    )
+    found = {name: value.numpy() for name, value in draw(request).items()}
+    _, sequences, _ = all_sequences(model)
+    shares = {tokens: np.exp(total) for total, tokens in sequences}
+    drawn = [tuple(row[:n]) for row, n in zip(found["tokens"], found["lengths"], strict=True)]
+    for tokens, share in shares.items():
+        assert drawn.count(tokens) / count == pytest.approx(share, abs=0.04)
+    for tokens, score in zip(drawn, found["log_probabilities"], strict=True):
+        assert score == pytest.approx(np.log(shares[tokens]), abs=1e-3)
+    assert all(np.all(row[n:] == END) for row, n in zip(found["tokens"], found["lengths"], strict=True))
+
+
+def test_a_row_is_sampled_by_its_own_settings():
+    model, limits, seeds = random_model(), np.array([LONGEST, 2, 3]), np.array([5, 6, 7])
+    settings = {"temperature": [0.5, 1.0, 2.0], "top_k": [0, 2, 0], "top_p": [0.9, 1.0, 0.5]}
+    given = {"start": 0, "end": END}
+    together = archs.decoding.sample(model, X, max_length=limits, seed=seeds, **settings, **given)
+    for row in range(3):
+        alone = archs.decoding.sample(
+            model,
+            {name: value[row : row + 1] for name, value in X.items()},
+            max_length=int(limits[row]),
+            seed=int(seeds[row]),
+            **{name: values[row] for name, values in settings.items()},
+            **given,
+        )
+        np.testing.assert_array_equal(together["tokens"][row, : limits[row]], alone["tokens"][0])
+        assert np.all(together["tokens"][row, limits[row] :] == END)
+        np.testing.assert_allclose(together["log_probabilities"][row], alone["log_probabilities"][0], atol=1e-5)
+    greedy = archs.decoding.beam_search(model, X, max_length=LONGEST, **given)
+    likeliest = archs.decoding.sample(model, X, max_length=LONGEST, top_k=1, **given)
+    for name, values in likeliest.items():
+        np.testing.assert_allclose(values, greedy[name][:, 0], atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"temperature": 0}, r"`temperature` to be a positive number .*`top_k=1`\), received 0"),
+        ({"top_p": [0.5, 1.0]}, r"Expected one `top_p`, or one for each row, received \(2,\)"),
+        ({"seed": 0.5}, r"`seed` to be an integer of 64 bits, received 0\.5"),
+        ({"max_length": 0}, "`max_length` to be a positive integer, received 0"),
+        ({"start": 3}, "`start` to be an integer from 0 to 2, received 3"),
+    ],
+)
+def test_settings_of_a_sample_out_of_range_are_refused(settings, message):
+    with pytest.raises(ValueError, match=message):
+        archs.decoding.sample(random_model(), X, **{"start": 0, "end": END, "max_length": 3} | settings)
+
+
+def test_logits_that_are_not_finite_are_not_drawn_from():
+    model = random_model()
+    model.get_layer("outputs").bias.assign([0, float("nan"), 0])
+    with pytest.raises(ValueError, match="Expected the largest logit of a row to be finite, received nan"):
+        archs.decoding.sample(model, X, start=0, end=END, max_length=3)

@@ -106,6 +106,60 @@ def test_drawing_stops_at_the_end_token():
     assert np.all(drawn[0, first:] == 0)
 
 
+@pytest.mark.parametrize("jit_compile", [False, True])
+@pytest.mark.parametrize("length", [1, 2, 3])
+def test_drawing_stops_at_a_sequence(length, jit_compile):
+    model, settings = random_model(), {"max_new_tokens": 30, "seed": [1, 2, 3]}
+
+    def draw(stop):  # XLA draws other numbers
+        return tf.function(lambda x: generation.generate(model, x, stop=stop, **settings), jit_compile=jit_compile)(X)
+
+    free = draw(())[0].numpy()
+    stop = [free[0, 6 - length : 6].tolist(), [6, 6, 6, 6]]
+    drawn, counts = draw(stop)
+    for row, text in enumerate(free.tolist()):
+        ends = [n for n in range(31) for s in stop if text[:n][-len(s) :] == s]
+        first = min(ends, default=30)
+        kept = first - max((len(s) for s in stop if text[:first][-len(s) :] == s), default=0)
+        assert counts[row] == kept
+        assert drawn[row].numpy().tolist() == text[:kept] + [0] * (30 - kept)
+    assert counts[0] <= 6 - length
+
+
+@pytest.mark.parametrize("jit_compile", [False, True])
+def test_tokens_that_a_row_holds_become_rarer(jit_compile):
+    model, lengths, penalties = random_model(), np.array([8, 2, 3]), [1.0, 1.5, 4.0]
+    model.get_layer("outputs").bias.assign([0.5, 1.5, -3.0, 1.0, -2.0, 0.0, 1.2])
+
+    @tf.function(jit_compile=jit_compile)
+    def draw(x):
+        return generation.generate(
+            model, x, lengths, max_new_tokens=12, top_k=1, repetition_penalty=tf.constant(penalties)
+        )[0]
+
+    drawn = draw(X).numpy()
+    for row, (length, penalty) in enumerate(zip(lengths, penalties, strict=True)):
+        text = X[row, :length].tolist()
+        for _ in range(12):
+            logits = np.asarray(model(np.array([text])))[0, -1]
+            held = np.isin(np.arange(7), text)
+            text.append(
+                int(np.argmax(np.where(held, np.where(logits > 0, logits / penalty, logits * penalty), logits)))
+            )
+        assert drawn[row].tolist() == text[length:]
+    plain = generation.generate(model, X, lengths, max_new_tokens=12, top_k=1)[0].numpy()
+    np.testing.assert_array_equal(plain[0], drawn[0])
+    assert np.any(plain[1:] != drawn[1:])
+
+
+def test_padding_is_no_token_that_a_row_holds():
+    model = random_model(mask_zero=True)
+    model.get_layer("outputs").bias.assign([9, 0, 0, 0, 0, 0, 0])
+    tokens = np.array([[0, 0, 3, 1], [2, 2, 3, 1]])
+    drawn = generation.generate(model, tokens, max_new_tokens=1, top_k=1, repetition_penalty=100.0)[0]
+    np.testing.assert_array_equal(drawn, [[0], [0]])
+
+
 def shares(temperature=1.0, top_k=0, top_p=1.0, count=20000):
     """Logits, and how often each token was drawn from them."""
     logits = np.array([2.0, -1.0, 0.5, 1.0, 0.0], "float32")
@@ -159,6 +213,13 @@ def test_tokens_are_drawn_by_their_probabilities(settings, kept):
         ({"seed": 1.0}, r"`seed` to be an integer of 64 bits, received 1\.0"),
         ({"end": True}, "`end` to be an integer from 0 to 6, received True"),
         ({"end": 7}, "`end` to be an integer from 0 to 6, received 7"),
+        ({"stop": [1, 2]}, r"`stop` to be a list of sequences of tokens, such as .*, received \[1, 2\]"),
+        ({"stop": [[]]}, r"`stop` to be a list of sequences of tokens, such as .*, received \[\[\]\]"),
+        ({"stop": "end"}, "`stop` to be a list of sequences of tokens, such as .*, received 'end'"),
+        ({"stop": [[1, 7]]}, "`stop` to be an integer from 0 to 6, received 7"),
+        ({"repetition_penalty": 0}, "`repetition_penalty` to be a positive number of 32 bits, received 0"),
+        ({"repetition_penalty": None}, "`repetition_penalty` to be a positive number of 32 bits, received None"),
+        ({"repetition_penalty": [1.5, 2.0]}, r"one `repetition_penalty`, or one for each row, received \(2,\)"),
         ({"lengths": [8, 2]}, "Expected one of `lengths` for each of the 3 rows, received 2"),
         ({"lengths": [8, 0, 1]}, "Expected lengths of beginnings from 1 to the number of time steps, received 0"),
         ({"lengths": [8, 9, 1]}, "Expected lengths of beginnings from 1 to the number of time steps, received 9"),
@@ -311,7 +372,7 @@ def test_tied_logits_are_not_rounded_to_a_half_type():
 
 def test_wrong_arguments_are_refused():
     with pytest.raises(ValueError, match="outputs are logits, received one with `activation='softmax'`"):
-        generation.prefill(archs.stacked_lstm(4, 6, 7, vocabulary=7, activation="softmax"), X)
+        generation.prefill(archs.stacked_lstm(4, [6], 7, vocabulary=7, activation="softmax"), X)
     with pytest.raises(ValueError, match="Expected a `batch_size` with `stateful=True`"):
         archs.generative_lstm(4, 6, 7, stateful=True)
     with pytest.raises(ValueError, match="last layer's size, received 4 and 6"):

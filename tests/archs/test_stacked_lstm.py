@@ -96,10 +96,12 @@ def test_a_stateful_batch_goes_on_where_the_one_before_ended(tmp_path):
         ({"features": (8, 9)}, r"`features` to be a positive integer, received \(8, 9\)"),
         ({"units": []}, "Expected a list of `units` and of `cell` with one for each layer, received"),
         ({"units": [6, 5], "cell": ["lstm"]}, "with one for each layer"),
+        ({"units": 6}, r"`units` to be a list of sizes, .* received 6\. For two .* give \[6, 6\], for one \[6\]"),
+        ({"units": 0}, "`units` to be a positive integer, received 0"),
         ({"units": [6, 0]}, "`units` to be a positive integer, received 0"),
         ({"units": [6, 5], "residual": True}, r"layers of equal output size with `residual=True`, received \[6, 5\]"),
         ({"tied": True}, "Expected `tied=True` with `vocabulary` equal to `outputs`"),
-        ({"tied": True, "vocabulary": 2}, "received 2, 2, 4, 6 and None"),
+        ({"tied": True, "vocabulary": 2}, "received 2, 2, 4, 6, None and None"),
         ({"vocabulary": 0}, "`vocabulary` to be a positive integer, received 0"),
         ({"stateful": True}, "Expected a `batch_size` with `stateful=True`, received None"),
         ({"batch_size": 0}, "`batch_size` to be a positive integer, received 0"),
@@ -107,4 +109,4 @@ def test_a_stateful_batch_goes_on_where_the_one_before_ended(tmp_path):
 )
 def test_refuses(options, message):
     with pytest.raises(ValueError, match=message):
-        archs.stacked_lstm(**{"features": 4, "units": 6, "outputs": 2} | options)
+        archs.stacked_lstm(**{"features": 4, "units": [6], "outputs": 2} | options)

@@ -140,10 +140,42 @@ LENGTHS = np.array([5, 2, 3])
 each_architecture = pytest.mark.parametrize("arch", ARCHS)
 
 
+def small(arch):
+    """Values for the arguments that a factory requires."""
+    parameters = inspect.signature(archs.get(arch)).parameters.values()
+    given = {p.name: SMALL[p.name] for p in parameters if p.default is p.empty}
+    return given | ({"units": [UNITS]} if arch == "stacked_lstm" else {})
+
+
 def small_model(arch, **options):
-    factory = archs.get(arch)
-    required = [p.name for p in inspect.signature(factory).parameters.values() if p.default is p.empty]
-    return factory(**{name: SMALL[name] for name in required} | options)
+    return archs.create(arch, **small(arch) | options)
+
+
+def takes(arch, argument):
+    return argument in inspect.signature(archs.get(arch)).parameters
+
+
+# Arguments beside which an architecture keeps the same rules as without them: name -> architecture and options.
+VARIANTS = {
+    "pooling": ("vanilla_lstm", {"pooling": "attention", "dropout": 0.1}),
+    "vocabulary": ("vanilla_lstm", {"vocabulary": 9}),
+    "residual stack": ("stacked_lstm", {"units": [UNITS, UNITS], "residual": True}),
+    "residual ways": ("bidirectional_lstm", {"units": [UNITS, UNITS], "residual": True}),
+    "residual above convolutions": ("cnn_lstm", {"units": [UNITS, UNITS], "residual": True}),
+    "convolutions of tokens": ("cnn_lstm", {"vocabulary": 9}),
+    "batch normalization": ("cnn_lstm", {"normalization": "batch"}),
+    "layer normalization": ("cnn_lstm", {"normalization": "layer"}),
+    "decoder of vectors": ("encoder_decoder_lstm", {"decoder_features": FEATURES}),
+    "decoder of another size": ("encoder_decoder_lstm", {"decoder_units": [UNITS - 1, UNITS, UNITS + 1]}),
+}
+
+
+each_variant = pytest.mark.parametrize("variant", VARIANTS)
+
+
+def variant_model(variant, **options):
+    arch, own = VARIANTS[variant]
+    return small_model(arch, **own | options)
 
 
 def answers(outputs, x):

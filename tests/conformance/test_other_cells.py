@@ -59,5 +59,5 @@ def test_files_of_plain_models_load(tmp_path):
 
 
 def test_a_model_shows_its_layers(capsys):
-    archs.stacked_lstm(4, 6, 2).summary()
+    archs.stacked_lstm(4, [6], 2).summary()
     assert 'Model: "stacked_lstm"' in capsys.readouterr().out

@@ -37,7 +37,7 @@ def test_table_takes_a_pattern(capsys):
 
 
 def test_readme_has_the_tables_of_the_catalog():
-    readme = (ROOT / "README.md").read_text()
+    readme = (ROOT / "archs/README.md").read_text()
     (tables,) = re.findall(r"<!-- python -m archs --markdown -->\n(.*?)<!-- end -->", readme, re.DOTALL)
     assert tables.strip() == command.markdown(), "run `python -m archs --markdown` and put it between the markers"
 

@@ -21,10 +21,10 @@ def not_compiled(monkeypatch):
     return lambda: monkeypatch.setattr(compiling, "UNITS", range(0))
 
 
-def layer_of(name, dtype="float64", **arguments):
+def layer_of(name, dtype="float64", jit_compile="auto", **arguments):
     keras.utils.set_random_seed(1)
     cell = archs.create(name, UNITS, dtype=dtype, **catalog.cases_of(name)[0], **arguments)
-    layer = archs.Recurrent(cell, return_sequences=True, return_state=True)
+    layer = archs.Recurrent(cell, return_sequences=True, return_state=True, jit_compile=jit_compile)
     layer.build((None, None, FEATURES))
     return layer
 
@@ -52,8 +52,8 @@ def batch_of(rows, time, dtype="float64"):
     return tf.constant(draw.normal(size=(rows, time, FEATURES)), dtype), mask
 
 
-def is_compiled(function, *arguments):
-    definition = function.get_concrete_function(*arguments).graph.as_graph_def()
+def is_compiled(function, *arguments, **options):
+    definition = function.get_concrete_function(*arguments, **options).graph.as_graph_def()
     nodes = [*definition.node, *(node for f in definition.library.function for node in f.node_def)]
     return any(node.attr["_XlaMustCompile"].b for node in nodes)
 
@@ -65,7 +65,7 @@ def expect_equal(ours, theirs, tolerance):
 
 
 @pytest.mark.sampled(5)
-@pytest.mark.parametrize("name", FUSED)
+@pytest.mark.parametrize("name", [*FUSED, "min_gru"])
 def test_it_equals_the_loop_of_the_graph_for_any_batch_and_time(name, not_compiled):
     noise = {
         "dropout": 0.1,
@@ -94,6 +94,54 @@ def test_static_shapes_survive(rows, time, not_compiled):
     ours = step(x, mask)
     not_compiled()
     expect_equal(ours, step_of(layer, rows, time)(x, mask), 1e-12)
+
+
+def test_the_size_of_the_outputs_is_known_where_rows_and_steps_are_not():
+    step = step_of(layer_of("lstm"))
+    outputs = step.get_concrete_function().structured_outputs[0]
+    assert is_compiled(step)
+    assert tuple(outputs.shape) == (None, None, UNITS)
+
+
+@pytest.mark.parametrize("jit_compile", ["auto", True])
+@pytest.mark.parametrize("name", ["lstm", "layer_norm_gru", "clockwork_rnn", "attention_decoder"])
+def test_answers_are_the_same_in_parts(name, jit_compile):
+    layer = layer_of(name, jit_compile=jit_compile)
+    options = {}
+    if layer.cell.reads_memory:
+        options = {"memory": tf.constant(np.random.default_rng(5).normal(size=(1, 3, UNITS)))}
+    in_graph = tf.function(
+        lambda x, mask: layer(x, mask=mask, **options),
+        input_signature=[tf.TensorSpec((None, None, FEATURES), tf.float64), tf.TensorSpec((None, None), tf.bool)],
+    )
+    for rows, time in [*SHAPES, (8, 1), (9, 3)]:
+        x, mask = batch_of(rows, time)
+        expect_equal(in_graph(x, mask), layer(x, mask=mask, **options), 1e-12)
+    assert is_compiled(in_graph) == (jit_compile is True and not layer.cell.reads_memory)
+
+
+def test_gradients_of_answers_are_the_same_in_parts():
+    layer = layer_of("lstm")
+    weights = [w.value for w in layer.trainable_weights]
+
+    def gradients(x):
+        with tf.GradientTape() as tape:
+            loss = tf.reduce_sum(layer(x)[0] ** 2)
+        return tape.gradient(loss, weights)
+
+    in_graph = tf.function(gradients, input_signature=[tf.TensorSpec((None, None, FEATURES), tf.float64)])
+    for shape in SHAPES:
+        x, _ = batch_of(*shape)
+        expect_equal(in_graph(x), gradients(x), 1e-12)
+
+
+def test_a_layer_is_compiled_as_it_is_asked_to():
+    x, mask = batch_of(20, 6)
+    assert not is_compiled(step_of(layer_of("lstm", jit_compile=False)))
+    asked = archs.Recurrent.from_config(layer_of("lstm", jit_compile=True).get_config())
+    assert is_compiled(tf.function(asked), x, mask=mask)
+    with pytest.raises(ValueError, match="Expected `jit_compile` to be one of 'auto', True, False, received 'yes'"):
+        archs.Recurrent(archs.LSTMCell(3), jit_compile="yes")
 
 
 @pytest.mark.parametrize("dtype", ["mixed_bfloat16", "mixed_float16"])
@@ -149,12 +197,12 @@ def test_a_model_is_trained_by_it_and_exported_without_it(tmp_path):
 
 def test_within_a_model_that_is_compiled_as_a_whole_it_is_not_compiled_apart(monkeypatch):
     asked, pays = [], compiling.pays
-    monkeypatch.setattr(compiling, "pays", lambda units: asked.append(pays(units)) or asked[-1])
+    monkeypatch.setattr(compiling, "pays", lambda *of: asked.append(pays(*of)) or asked[-1])
     layer, (x, mask) = layer_of("lstm"), batch_of(20, 6)
     step = step_of(layer)
     step(x, mask)
     tf.function(step.python_function, jit_compile=True)(x, mask)
-    assert asked == [True, False]
+    assert asked == [True]
 
 
 @pytest.mark.sampled(5)

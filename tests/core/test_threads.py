@@ -13,7 +13,7 @@ from tests.conformance import catalog
 from tests.conformance.catalog import BATCH, FEATURES, TIME, UNITS, random
 
 THREADS = 8
-CALLS = pytest.mark.parametrize("count", [16, pytest.param(400, marks=pytest.mark.slow)])
+CALLS = pytest.mark.parametrize("count", [16, pytest.param(160, marks=pytest.mark.slow)])
 FEW = ("attention_decoder", "depth_gated_lstm", "lstm", "min_gru")
 NOISE = {"dropout": 0.5, "recurrent_dropout": 0.5}
 
@@ -68,7 +68,7 @@ def requests_of(cell, count=5):
 
 @pytest.mark.parametrize(
     ("name", "count"),
-    [(name, 16) for name in FEW] + [pytest.param(name, 100, marks=pytest.mark.slow) for name in archs.list_cells()],
+    [(name, 16) for name in FEW] + [pytest.param(name, 40, marks=pytest.mark.slow) for name in archs.list_cells()],
 )
 @pytest.mark.parametrize("kind", [archs.Recurrent, keras.layers.RNN])
 def test_a_layer_answers_beside_training(name, kind, count):
@@ -134,7 +134,7 @@ def test_a_memory_is_of_the_thread_that_gave_it():
 
 @pytest.mark.parametrize(
     ("arch", "count"),
-    [("vanilla_lstm", 16), *(pytest.param(arch, 100, marks=pytest.mark.slow) for arch in archs.list_archs())],
+    [("vanilla_lstm", 16), *(pytest.param(arch, 40, marks=pytest.mark.slow) for arch in archs.list_archs())],
 )
 def test_a_model_answers_beside_fit(arch, count):
     model = catalog.small_model(arch, cell=lambda units: archs.LSTMCell(units, **NOISE), lengths=True)
@@ -159,7 +159,7 @@ def test_a_model_answers_beside_fit(arch, count):
 
 @pytest.mark.parametrize(
     ("attention", "count"),
-    [("bahdanau", 16), *(pytest.param(kind, 400, marks=pytest.mark.slow) for kind in (None, "bahdanau", "luong"))],
+    [("bahdanau", 16), *(pytest.param(kind, 160, marks=pytest.mark.slow) for kind in (None, "bahdanau", "luong"))],
 )
 def test_decoders_write_in_threads(attention, count):
     model = archs.encoder_decoder_lstm(

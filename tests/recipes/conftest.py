@@ -1,13 +1,20 @@
 """One small training, shared by the tests that need a trained model."""
 
+import os
+
 import pytest
 
-from recipes._core import cli
+from recipes._core.command import cli
 
 
 @pytest.fixture(scope="session")
 def data_dir(tmp_path_factory):
-    return tmp_path_factory.mktemp("tensorflow_datasets")
+    """A folder for datasets, one for all processes of a run: each is prepared once."""
+    if "PYTEST_XDIST_WORKER" not in os.environ:
+        return tmp_path_factory.mktemp("tensorflow_datasets")
+    folder = tmp_path_factory.getbasetemp().parent / "tensorflow_datasets"
+    folder.mkdir(exist_ok=True)
+    return folder
 
 
 @pytest.fixture(scope="session")
@@ -16,7 +23,7 @@ def trained(data_dir, tmp_path_factory):
     folder = tmp_path_factory.mktemp("trained")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
-        arguments = ["--units=16", "--epochs=2", "--dropout=0.1", f"--data-dir={data_dir}", "--device=cpu"]
+        arguments = ["--units=16", "--epochs=2", "--dropout=0.1", "--export", f"--data-dir={data_dir}", "--device=cpu"]
         assert cli.main(["train", "vanilla_lstm_mnist", *arguments]) == 0
     return folder
 

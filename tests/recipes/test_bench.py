@@ -4,7 +4,8 @@ import json
 
 import pytest
 
-from recipes._core import bench, cli
+from recipes._core.bench import exports, growth, layers, peers, session
+from recipes._core.command import cli
 
 
 @pytest.mark.parametrize(
@@ -29,14 +30,14 @@ def test_what_it_cannot_measure(arguments, message, capsys):
 
 
 def test_each_peer_is_measured_where_it_has_the_cell(monkeypatch):
-    monkeypatch.setattr(bench, "installed_peers", lambda: list(bench.PEERS))
+    monkeypatch.setattr(peers, "installed", lambda: list(peers.PEERS))
     ours = ["archs", "keras.layers.RNN"]
-    assert bench.implementations("lstm", "train") == [*ours, "keras.layers", "torch", "flax"]
-    assert bench.implementations("mgu", "inference") == [*ours, "torchrecurrent"]
-    assert bench.implementations("slstm", "train") == ours
-    assert bench.implementations("gru", "step") == ["archs", "torch", "flax", "onnxruntime"]
-    monkeypatch.setattr(bench, "installed_peers", list)
-    assert bench.implementations("lstm", "train") == [*ours, "keras.layers"]
+    assert peers.implementations("lstm", "train") == [*ours, "keras.layers", "torch", "flax"]
+    assert peers.implementations("mgu", "inference") == [*ours, "torchrecurrent"]
+    assert peers.implementations("slstm", "train") == ours
+    assert peers.implementations("gru", "step") == ["archs", "torch", "flax", "onnxruntime"]
+    monkeypatch.setattr(peers, "installed", list)
+    assert peers.implementations("lstm", "train") == [*ours, "keras.layers"]
 
 
 def figures(tmp_path, *arguments):
@@ -54,12 +55,12 @@ def test_rows_and_ratios(tmp_path, capsys):
     rows = figures(tmp_path, "mgu", "--size=2,3,4,5", "--phase=train")
     printed = capsys.readouterr().out
     assert "training step, batch 2, time 3, features 4, units 5" in printed
-    assert all(f"{bench.TITLES[name]('mgu')} " in printed for name in rows)
+    assert all(f"{peers.TITLES[name]('mgu')} " in printed for name in rows)
     ours, plain = rows["archs"], rows["keras.layers.RNN"]
     assert ours["to_plain"] == pytest.approx(ours["ms"] / plain["ms"])
     assert plain["to_plain"] == 1
     assert ours["ms"] == min(ours["modes_ms"].values())
-    assert ours["modes_ms"].keys() == {"xla", "graph"}
+    assert ours["modes_ms"].keys() == {"XLA", "graph"}
     assert ours["quartiles_ms"][0] <= ours["quartiles_ms"][1]
     assert ours["to_floor"] == pytest.approx(ours["ms"] / ours["floor_ms"])
     per_operation = [row["to_lstm_per_operation"] / row["ms"] for row in (ours, plain)]
@@ -72,7 +73,7 @@ def test_rows_and_ratios(tmp_path, capsys):
 def test_streaming_steps(tmp_path, capsys):
     rows = figures(tmp_path, "lstm", "--size=2,3,4,5", "--phase=step")
     assert "streaming step, batch 1, time 1, features 4, units 5" in capsys.readouterr().out
-    assert rows.keys() == set(bench.implementations("lstm", "step"))
+    assert rows.keys() == set(peers.implementations("lstm", "step"))
     if "torch" in rows:
         assert rows["archs"]["to_torch"] == pytest.approx(rows["archs"]["ms"] / rows["torch"]["ms"])
 
@@ -80,13 +81,13 @@ def test_streaming_steps(tmp_path, capsys):
 @pytest.mark.slow
 def test_steps_of_fit(tmp_path, capsys):
     path = tmp_path / "figures.json"
-    assert cli.main(["bench", "--fit", "--size=2,3,4,5", "--rounds=2", f"--json={path}"]) == 0
+    assert cli.main(["bench", "--fit", "--size=2,3,4,5", "--rounds=1", f"--json={path}"]) == 0
     rows = json.loads(path.read_text())["rows"]
     assert not [row["error"] for row in rows if "error" in row]
     kinds = [(row["size"][1], row["lengths"], row["varying"]) for row in rows]
     assert list(dict.fromkeys(kinds)) == [(3, False, False), (3, True, False), (60, False, False), (3, False, True)]
     ours = [row for row in rows if row["implementation"] == "archs"]
-    assert [row["xla"] for row in ours] == [False, True, False, False, True, False]
+    assert [row["mode"] for row in ours] == ["default", "XLA", "default", "default", "XLA", "default"]
     fixed, varying = ours[3], ours[-1]
     assert varying["to_fixed"] == pytest.approx(fixed["ms"] / varying["ms"])
     keras = next(row for row in rows if row["implementation"] == "keras.layers")
@@ -95,9 +96,33 @@ def test_steps_of_fit(tmp_path, capsys):
 
 
 @pytest.mark.slow
+def test_exports(tmp_path, capsys):
+    path = tmp_path / "figures.json"
+    assert cli.main(["bench", "--exports", "gru", "--size=1,6,4,5", "--rounds=2", f"--json={path}"]) == 0
+    rows = json.loads(path.read_text())["rows"]
+    assert not [row["error"] for row in rows if "error" in row]
+    asked = {phase: [row for row in rows if row["phase"] == phase] for phase in exports.PHASES}
+    assert [row["implementation"] for row in asked["logits"]] == list(exports.RUNTIMES)
+    assert [row["implementation"] for row in asked["text"]] == ["SavedModel", "torch"]
+    ms = {row["implementation"]: row["ms"] for row in asked["step"]}
+    for row in asked["step"]:
+        assert row["to_onnx"] == pytest.approx(row["ms"] / ms["ONNX Runtime"])
+    assert "one streaming step, gru, batch 1, time 6, features 4, units 5" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_a_cell_that_cannot_be_exported_is_rows_of_its_error(tmp_path):
+    path = tmp_path / "figures.json"
+    assert cli.main(["bench", "--exports", "attention_decoder", "--size=1,6,4,5", "--rounds=2", f"--json={path}"]) == 0
+    rows = json.loads(path.read_text())["rows"]
+    assert {row["implementation"] for row in rows} == {name for name, (_, form, _) in exports.RUNTIMES.items() if form}
+    assert all("Expected a `cell` that reads no memory" in row["error"] for row in rows)
+
+
+@pytest.mark.slow
 def test_graph_does_not_grow_with_the_sequence(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(bench, "GROWTH", (2, 3, 4, 5))
-    monkeypatch.setattr(bench, "DOUBLINGS", {"time": 2, "batch": 0, "units": 1})
+    monkeypatch.setattr(growth, "GROWTH", (2, 3, 4, 5))
+    monkeypatch.setattr(growth, "DOUBLINGS", {"time": 2, "batch": 0, "units": 1})
     path = tmp_path / "figures.json"
     assert cli.main(["bench", "gru", "--growth", "--rounds=2", f"--json={path}"]) == 0
     printed = capsys.readouterr().out
@@ -120,12 +145,12 @@ def test_a_subject_that_fails_is_a_row_of_its_own(monkeypatch):
                 do, {}
             )
 
-    monkeypatch.setattr(bench, "installed_peers", list)
+    monkeypatch.setattr(peers, "installed", list)
     options = cli.parser().parse_args(["bench", "gru", "--rounds=2", "--no-memory"])
-    run = bench.Run(options)
+    run = session.Session(options)
     monkeypatch.setattr(run, "worker", lambda library: Broken())
-    ours, plain, keras = run.measure("gru", (1, 2, 3, 4), "train")
+    ours, plain, keras = layers.measure(run, "gru", (1, 2, 3, 4), "train")
     assert (ours["ms"], ours["to_plain"], ours["to_floor"]) == (2.0, None, pytest.approx(1 / 3))
     assert plain["error"] == "ValueError: no"
-    assert "ValueError: no" in bench._line(plain)
+    assert "ValueError: no" in layers.line(plain)
     assert keras["ms"] == 2.0

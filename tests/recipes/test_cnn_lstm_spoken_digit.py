@@ -5,7 +5,6 @@ import os
 import pathlib
 import shutil
 import time
-import types
 
 import numpy as np
 import pytest
@@ -13,8 +12,10 @@ import tensorflow as tf
 from scipy.io import wavfile
 
 from recipes import cnn_lstm_spoken_digit as page
-from recipes._core import cli, data, export, signals
+from recipes._core.command import cli
+from recipes._core.data import datasets, signals
 from recipes._core.errors import RecipeError
+from recipes._core.export import export
 
 NAME = "cnn_lstm_spoken_digit"
 
@@ -96,9 +97,9 @@ def test_a_recording_played_faster_is_shorter_and_higher_whatever_stands_behind_
 
 
 def test_the_signature_answers_recordings_and_refuses_what_is_none():
-    splits = types.SimpleNamespace(labels=list("0123456789"))
-    model = page.build_model(page.Config(units=4, filters=4), 1)
-    answer = export.as_arrays(page.serving(model, splits))
+    task = page.Task(page.Config(units=4, filters=4))
+    task.restore({"labels": list("0123456789")})
+    answer = export.as_arrays(task.signatures(page.build_model(task.config, task)))
     samples, lengths = two_recordings()
     expected = answer({"samples": samples, "lengths": lengths})
     assert list(expected["label"]) == [str(row.argmax()) for row in expected["probabilities"]]
@@ -144,7 +145,7 @@ def test_files_that_are_no_sound_are_refused(tmp_path):
         ("silent.wav", "has 100 samples of silence"),
     ]:
         with pytest.raises(RecipeError, match=message):
-            page.read_input(str(tmp_path / name), page.Config())
+            page.Task(page.Config()).read(str(tmp_path / name))
 
 
 def test_signals_are_read_between_their_rows():
@@ -172,7 +173,7 @@ def test_the_page_trains_exports_and_answers(no_network, tmp_path, monkeypatch, 
     sources = pathlib.Path(os.environ["TFDS_SOURCES"]) / "spoken_digit"
     shutil.copytree(sources, tmp_path / "data/downloads/manual/spoken_digit")
     options = ["--data-dir=data"]
-    assert cli.main(["train", NAME, "--epochs=1", "--units=8", "--filters=8", "--cell=gru", *options]) == 0
+    assert cli.main(["train", NAME, "--epochs=1", "--units=8", "--filters=8", "--cell=gru", "--export", *options]) == 0
     assert "1,880 to train, 120 to validate, 500 to test" in capsys.readouterr().out
     (folder,) = (tmp_path / "runs" / NAME).iterdir()
     metrics = json.loads((folder / "card.json").read_text())["metrics"]
@@ -187,24 +188,26 @@ def test_the_page_trains_exports_and_answers(no_network, tmp_path, monkeypatch, 
         assert f"  {name.replace('_', ' '):<20} {value:.4f}" in out
     assert cli.main(["predict", NAME, "test:3", *options]) == 0
     answered = capsys.readouterr().out
-    request = page.read_input("test:3", page.Config(), "data")
+    test = page.load(page.Config(), "data").test
+    request = page.Task(page.Config()).test_request(test, 3)
     wavfile.write("digit.wav", 8000, (request["samples"][0] * 2**15).astype(np.int16))
     assert cli.main(["predict", NAME, "digit.wav"]) == 0
-    assert capsys.readouterr().out == answered
+    alone = capsys.readouterr().out.replace("digit.wav:", "test:3:").rstrip()
+    assert answered == f"{alone}, in truth {int(test['label'][3])}\n"
 
 
 @pytest.mark.tfds
 def test_the_tested_speaker_or_the_tested_takes_are_in_no_other_split(tmp_path):
     sources = pathlib.Path(os.environ["TFDS_SOURCES"]) / "spoken_digit"
     shutil.copytree(sources, tmp_path / "downloads/manual/spoken_digit")
-    builder = data.prepare("spoken_digit", data_dir=tmp_path)
+    builder = datasets.prepare("spoken_digit", data_dir=tmp_path)
     speaker_of = {
         example["audio"].astype(np.int16).tobytes(): example["audio/filename"].decode().split("_")[1:]
         for example in builder.as_dataset(split="train").as_numpy_iterator()
     }
     for held_out, sizes in (("george", (1880, 120, 500)), ("take", (2100, 150, 250))):
         splits = page.load(page.Config(speaker=held_out), tmp_path)
-        columns = [splits.train.columns, splits.validation.columns, splits.test]
+        columns = [splits.train, splits.validation, splits.test]
         names = [
             [
                 speaker_of[row[:length].tobytes()]

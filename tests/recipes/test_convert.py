@@ -8,8 +8,9 @@ import pytest
 import tensorflow as tf
 
 import archs
-from recipes._core import convert, language, signatures
 from recipes._core.errors import RecipeError
+from recipes._core.export import convert, signatures
+from recipes.tasks import language_modelling
 
 RNG = np.random.default_rng(0)
 
@@ -54,9 +55,9 @@ def translation():
 
 def step():
     model = archs.generative_lstm(4, [6, 5], 9, cell="coupled_lstm")
-    first = language.first_step(model, 1)
+    first = language_modelling.first_step(model)
     later = {name: value if name == "token" else value + np.float32(0.5) for name, value in first.items()}
-    return language.step(model, 9), [first, later]
+    return language_modelling.step(model, 9), [first, later]
 
 
 def asked(function, request):

@@ -15,14 +15,14 @@ import pytest
 import tensorflow as tf
 import tensorflow_datasets as tfds
 
-from recipes._core import data
+from recipes._core.data import batching, datasets, vocabulary
 from recipes._core.errors import RecipeError
 from recipes.datasets.mnist_5k import mnist_5k_dataset_builder
 from recipes.datasets.sunspots import sunspots_dataset_builder
 
 
 def numbers(count=10, batch_size=3, seed=5):
-    return data.Batches({"x": tf.range(count)}, batch_size, lambda batch, seed: (batch["x"], seed), seed)
+    return batching.Batches({"x": tf.range(count)}, batch_size, lambda batch, seed: (batch["x"], seed), seed)
 
 
 def values(dataset):
@@ -51,13 +51,28 @@ def test_an_epoch_goes_on_at_a_batch_with_the_same_random_seeds(start):
     assert len({tuple(seed) for _, seed in [*whole, *other]}) == 8
 
 
+def test_data_are_called_by_their_version_or_a_file():
+    assert batching.described({"name": "mnist_5k", "version": "1.0.0", "sha256": "0"}) == "mnist_5k 1.0.0"
+    assert batching.described({"name": "reviews.csv", "version": None}) == "the file reviews.csv"
+
+
+@pytest.mark.parametrize("zero", ["\N{REPLACEMENT CHARACTER}", " "])
+def test_lower_case_goes_on_behind_the_character_0(zero):
+    texts = tf.constant([b"\0", "A\0B\0ÄÖ".encode(), b"a"])
+    expected = [text.encode() for text in (zero, f"a{zero}b{zero}äö", "a")]
+    assert vocabulary.lower(texts, zero).numpy().tolist() == expected
+    ragged = tf.RaggedTensor.from_row_lengths(texts, [1, 2])
+    assert vocabulary.lower(ragged, zero).to_list() == [expected[:1], expected[1:]]
+    assert vocabulary.lower(tf.constant("A\0B")).numpy().decode() == "a\N{REPLACEMENT CHARACTER}b"
+
+
 def test_without_a_seed_the_examples_stay_in_order():
     assert list(values(numbers(seed=None).epoch())) == list(range(10))
 
 
 def test_embedded_digits_need_no_network_and_have_fixed_splits(no_network, tmp_path):
-    builder = data.prepare("mnist_5k", embedded="mnist_5k", data_dir=tmp_path)
-    train, test = data.read(builder, "train"), data.read(builder, "test")
+    builder = datasets.prepare("mnist_5k", embedded="mnist_5k", data_dir=tmp_path)
+    train, test = datasets.read(builder, "train"), datasets.read(builder, "test")
     assert train["image"].shape == (4000, 28, 28, 1)
     np.testing.assert_array_equal(np.bincount(train["label"]), [400] * 10)
     np.testing.assert_array_equal(np.bincount(test["label"]), [100] * 10)
@@ -65,9 +80,9 @@ def test_embedded_digits_need_no_network_and_have_fixed_splits(no_network, tmp_p
         {hashlib.sha256(image.tobytes()).digest() for image in np.asarray(part["image"])} for part in (train, test)
     ]
     assert not images[0] & images[1]
-    facts = data.describe(builder, train, test)
-    assert facts == data.describe(builder, train, test)
-    assert facts["sha256"] != data.describe(builder, test, train)["sha256"]
+    facts = datasets.describe(builder, train, test)
+    assert facts == datasets.describe(builder, train, test)
+    assert facts["sha256"] != datasets.describe(builder, test, train)["sha256"]
 
 
 def test_missing_package_names_the_extra(monkeypatch, tmp_path):
@@ -89,7 +104,7 @@ def test_other_digits_in_the_package_are_refused(monkeypatch):
 def test_without_a_network_a_download_fails_at_once_and_says_what_to_do(name, no_network, tmp_path):
     started = time.monotonic()
     with pytest.raises(RecipeError) as error:
-        data.prepare(name, embedded="mnist_5k", data_dir=tmp_path)
+        datasets.prepare(name, embedded="mnist_5k", data_dir=tmp_path)
     assert time.monotonic() - started < 10
     for part in (
         f"'{name}'",
@@ -110,7 +125,7 @@ def test_without_a_network_a_download_fails_at_once_and_says_what_to_do(name, no
 )
 def test_of_many_source_files_those_of_the_configuration_are_named(name, files, no_network, tmp_path):
     with pytest.raises(RecipeError) as error:
-        data.prepare(name, data_dir=tmp_path)
+        datasets.prepare(name, data_dir=tmp_path)
     folder = tmp_path / "downloads/manual" / name.partition("/")[0]
     assert f"place the files\n  {files}\nin the folder\n  {folder}" in str(error.value)
 
@@ -122,13 +137,13 @@ def test_a_host_that_does_not_answer_is_not_waited_for(tmp_path, monkeypatch):
         over.wait(30)
         raise OSError("it does not answer")
 
-    monkeypatch.setattr(data, "_SECONDS_TO_CONNECT", 0.1)
+    monkeypatch.setattr(datasets, "_SECONDS_TO_CONNECT", 0.1)
     monkeypatch.setattr("urllib.request.getproxies", dict)
     monkeypatch.setattr("socket.create_connection", hang)
     started = time.monotonic()
     try:
         with pytest.raises(RecipeError, match=r"no connection to .* within 0.2 seconds"):
-            data.prepare("mnist", data_dir=tmp_path)
+            datasets.prepare("mnist", data_dir=tmp_path)
         assert time.monotonic() - started < 10
     finally:
         over.set()
@@ -137,7 +152,7 @@ def test_a_host_that_does_not_answer_is_not_waited_for(tmp_path, monkeypatch):
 def test_another_version_of_a_package_is_told(tmp_path, monkeypatch):
     monkeypatch.setattr(mnist_5k_dataset_builder, "_SHA256", "0" * 64)
     with pytest.raises(RecipeError, match=r"sha256 0000.*received 167bbe5f"):
-        data.prepare("mnist_5k", data_dir=tmp_path)
+        datasets.prepare("mnist_5k", data_dir=tmp_path)
 
 
 def test_a_broken_placed_file_is_refused(no_network, tmp_path):
@@ -146,7 +161,7 @@ def test_a_broken_placed_file_is_refused(no_network, tmp_path):
     for part in ("train-images-idx3", "train-labels-idx1", "t10k-images-idx3", "t10k-labels-idx1"):
         (folder / f"{part}-ubyte.gz").write_bytes(b"broken")
     with pytest.raises(RecipeError, match="wrong checksum"):
-        data.prepare("mnist", embedded="mnist_5k", data_dir=tmp_path)
+        datasets.prepare("mnist", embedded="mnist_5k", data_dir=tmp_path)
 
 
 def test_of_several_at_once_one_prepares_and_the_others_wait(tmp_path, monkeypatch):
@@ -160,12 +175,12 @@ def test_of_several_at_once_one_prepares_and_the_others_wait(tmp_path, monkeypat
     monkeypatch.setattr(builder, "_read", staticmethod(counted))
     errors = []
     monkeypatch.setattr(threading, "excepthook", lambda arguments: errors.append(arguments.exc_value))
-    threads = [
-        threading.Thread(
-            target=lambda: years.append(len(data.read(data.prepare("sunspots", data_dir=tmp_path), "train")["year"]))
-        )
-        for _ in range(3)
-    ]
+
+    def prepare():
+        builder = datasets.prepare("sunspots", data_dir=tmp_path)
+        years.append(len(datasets.read(builder, "train")["year"]))
+
+    threads = [threading.Thread(target=prepare) for _ in range(3)]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -178,26 +193,26 @@ def test_of_several_at_once_one_prepares_and_the_others_wait(tmp_path, monkeypat
 def test_a_data_folder_that_cannot_be_written_is_told(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(RecipeError, match=r"'sunspots' cannot be prepared in .*/file/a: \[Errno 20\] Not a directory"):
-        data.prepare("sunspots", data_dir=tmp_path / "file/a")
+        datasets.prepare("sunspots", data_dir=tmp_path / "file/a")
 
 
 @pytest.mark.parametrize("name", ["a[b]", "a*", "a?b"])
 def test_a_data_folder_that_tensorflow_would_read_as_a_pattern_is_refused(name, tmp_path):
     with pytest.raises(RecipeError, match=r"Expected a data folder without any of .* received "):
-        data.prepare("sunspots", data_dir=tmp_path / name)
+        datasets.prepare("sunspots", data_dir=tmp_path / name)
     assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("place", ["nowhere://a/b", "s3://a/b"])
 def test_a_file_system_that_is_not_there_is_told(place):
     with pytest.raises(RecipeError, match=f"Expected a data folder that TensorFlow can read, received {place} "):
-        data.prepare("sunspots", data_dir=place)
+        datasets.prepare("sunspots", data_dir=place)
 
 
 @pytest.fixture(scope="module")
 def sunspots(tmp_path_factory):
     folder = tmp_path_factory.mktemp("sunspots")
-    data.prepare("sunspots", data_dir=folder)
+    datasets.prepare("sunspots", data_dir=folder)
     return folder
 
 
@@ -230,11 +245,11 @@ def emptied(path):
 def test_damaged_data_are_told_with_what_to_remove(file, damage, sunspots, tmp_path):
     shutil.copytree(sunspots, tmp_path / "data")
     damage(tmp_path / "data/sunspots/1.0.0" / file)
-    for read in (data.read, lambda *arguments: list(data.examples(*arguments))):
+    for read in (datasets.read, lambda *arguments: list(datasets.examples(*arguments))):
         with pytest.raises(RecipeError, match=r"damaged.*remove it.*is prepared anew"):
-            read(data.prepare("sunspots", data_dir=tmp_path / "data"), "train")
+            read(datasets.prepare("sunspots", data_dir=tmp_path / "data"), "train")
     shutil.rmtree(tmp_path / "data/sunspots")
-    assert len(list(data.examples(data.prepare("sunspots", data_dir=tmp_path / "data"), "train"))) == 3126
+    assert len(list(datasets.examples(datasets.prepare("sunspots", data_dir=tmp_path / "data"), "train"))) == 3126
 
 
 def test_files_that_only_a_person_can_get_are_asked_for(tmp_path):
@@ -262,13 +277,13 @@ def test_files_that_only_a_person_can_get_are_asked_for(tmp_path):
     words = f"'by_hand' needs files in {folder} that only you can get: Sign in at example.org, and fetch numbers.txt."
     for _ in range(2):  # without the folder, and with an empty one
         with pytest.raises(RecipeError, match=words):
-            data.prepare("by_hand", data_dir=tmp_path)
+            datasets.prepare("by_hand", data_dir=tmp_path)
         folder.mkdir(parents=True, exist_ok=True)
     (folder / "other.txt").write_text("")
     with pytest.raises(RecipeError, match=words):
-        data.prepare("by_hand", data_dir=tmp_path)
+        datasets.prepare("by_hand", data_dir=tmp_path)
     (folder / "numbers.txt").write_text("1 2 3")
-    assert sorted(data.read(data.prepare("by_hand", data_dir=tmp_path), "train")["x"].numpy()) == [1, 2, 3]
+    assert sorted(datasets.read(datasets.prepare("by_hand", data_dir=tmp_path), "train")["x"].numpy()) == [1, 2, 3]
 
 
 @pytest.mark.tfds
@@ -276,14 +291,14 @@ def test_files_that_only_a_person_can_get_are_asked_for(tmp_path):
 def test_placed_files_prepare_the_datasets_of_tfds(name, no_network, tmp_path):
     sources = pathlib.Path(os.environ["TFDS_SOURCES"]) / name
     shutil.copytree(sources, tmp_path / "downloads/manual" / name)
-    builder = data.prepare(name, embedded="mnist_5k", data_dir=tmp_path)
+    builder = datasets.prepare(name, embedded="mnist_5k", data_dir=tmp_path)
     assert {split: info.num_examples for split, info in builder.info.splits.items()} == {"train": 60000, "test": 10000}
-    assert data.read(builder, "test")["image"].shape == (10000, 28, 28, 1)
+    assert datasets.read(builder, "test")["image"].shape == (10000, 28, 28, 1)
 
 
 def test_columns_pads_what_differs_in_length():
     examples = [{"x": np.ones((n, 2), np.float32), "y": n} for n in (1, 3, 2)]
-    table = data.columns(iter(examples))
+    table = batching.columns(iter(examples))
     assert set(table) == {"x", "x_length", "y"}
     assert table["x"].shape == (3, 3, 2)
     np.testing.assert_array_equal(table["x_length"], [1, 3, 2])
@@ -291,7 +306,7 @@ def test_columns_pads_what_differs_in_length():
 
 
 def test_columns_tells_lengths_also_where_all_are_equal():
-    table = data.columns([{"x": np.ones((2, 1)), "y": n, "text": b"ab"} for n in (1, 3)])
+    table = batching.columns([{"x": np.ones((2, 1)), "y": n, "text": b"ab"} for n in (1, 3)])
     assert set(table) == {"x", "x_length", "y", "text"}
     np.testing.assert_array_equal(table["x_length"], [2, 2])
     assert table["x"].shape == (2, 2, 1)
@@ -320,21 +335,23 @@ def test_a_page_takes_examples_of_one_length(name, batch_size, monkeypatch):
     page = importlib.import_module(f"recipes.{name}")
     feature = types.SimpleNamespace(names=["a", "b"], feature=types.SimpleNamespace(names=["a", "b"]))
     builder = types.SimpleNamespace(info=types.SimpleNamespace(features=collections.defaultdict(lambda: feature)))
-    monkeypatch.setattr(data, "prepare", lambda *_, **__: builder)
-    monkeypatch.setattr(data, "examples", lambda *_, **__: iter(EQUAL[name]))
-    monkeypatch.setattr(data, "describe", lambda *_: {})
-    splits = page.load(page.Config(batch_size=batch_size))
+    monkeypatch.setattr(datasets, "prepare", lambda *_, **__: builder)
+    monkeypatch.setattr(datasets, "examples", lambda *_, **__: iter(EQUAL[name]))
+    monkeypatch.setattr(datasets, "describe", lambda *_: {})
+    config = page.Config(batch_size=batch_size)
+    splits, task = page.load(config, None), page.Task(config)
+    task.learn(splits)
     (length,) = (key for key in splits.test if key.endswith("_length"))
     assert set(splits.test[length].numpy()) == {5}
     assert splits.test[length.removesuffix("_length")].shape[1] == 5
-    for batches in (splits.train, splits.validation):
-        inputs, _ = next(iter(batches.epoch()))
+    for columns, training in ((splits.train, True), (splits.validation, False)):
+        inputs, _ = next(iter(task.batches(columns, training).epoch()))
         assert np.all(inputs["lengths"] >= 1)
 
 
 def test_examples_of_like_length_share_a_batch_in_an_order_that_stays_random_and_can_be_resumed():
     lengths = np.random.default_rng(0).integers(1, 50, 103)
-    batches = data.Batches({"x": tf.range(103)}, 4, lambda batch, seed: (batch["x"], seed), 5, lengths)
+    batches = batching.Batches({"x": tf.range(103)}, 4, lambda batch, seed: (batch["x"], seed), 5, lengths)
     epochs = [values(batches.epoch(number)) for number in (0, 1)]
     assert sorted(epochs[0]) == sorted(epochs[1]) == list(range(103))
     assert list(epochs[0]) != list(epochs[1])

@@ -3,6 +3,7 @@
 import json
 import os
 import pathlib
+import re
 import signal
 import subprocess
 import sys
@@ -16,8 +17,8 @@ from google.protobuf import text_format
 from tensorflow_serving.apis import prediction_log_pb2
 from tensorflow_serving.config import model_server_config_pb2
 
-from recipes._core import artifact, export
 from recipes._core.errors import RecipeError
+from recipes._core.export import artifact, export
 
 SAMPLE = {"x": np.array([[1.0, 2.0]], np.float32)}
 CARD = {
@@ -70,6 +71,30 @@ def test_versions_count_up_and_carry_the_card(folder):
     np.testing.assert_array_equal(answer(SAMPLE)["y"], [[2.0, 4.0]])
     np.testing.assert_array_equal(answer(SAMPLE, "twice")["y"], [[4.0, 8.0]])
     assert export.load(folder, "r", 1)[1] == folder / "1"
+
+
+@pytest.mark.parametrize(
+    ("sample", "told"),
+    [
+        ({"x": [[1.0, 2.0]]}, ""),
+        ({"x": [[[0.123456789] * 28] * 28], "lengths": [28]}, ", of each list the first 10 and of each text the first"),
+        ({"text": ["a ```\n``` " * 1000]}, ", of each list the first 50 and of each text the first 1000 characters"),
+        ({f"state_{number}": [[0.123456789] * 500] for number in range(200)}, ", of each list the first 1 and"),
+    ],
+)
+def test_the_samples_of_the_card_to_read_are_json_whatever_their_size(sample, told):
+    sides = {side: {name: {"dtype": "x", "shape": None} for name in sample} for side in ("inputs", "outputs")}
+    samples = {"serving_default": {"request": sample, "answer": sample}}
+    text = artifact.markdown(CARD | {"signatures": {"serving_default": sides}, "sample": samples})
+    fenced = re.findall(r"^A sample \w+(.*):\n\n```json\n(.*)\n```$", text, re.MULTILINE)
+    assert len(fenced) == text.count("```json") == 2
+    for words, content in fenced:
+        assert words.startswith(told)
+        assert bool(words) == bool(told)
+        shown = json.loads(content)
+        assert shown.keys() == sample.keys()
+        assert (shown == sample) == (not told)
+        assert len(content) < 10_000
 
 
 def test_the_next_version_is_after_the_highest_number(folder):
@@ -281,12 +306,12 @@ def test_a_killed_export_leaves_no_version_that_does_not_load(folder):
     write(folder)
     code = _ENDLESS.format(tests=str(pathlib.Path(__file__).parents[2]), folder=str(folder))
     left = 0
-    for part in range(10):
+    for part in range(5):
         with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as process:
             seconds = float(process.stdout.readline())  # of one export
             while process.poll() is None and not list(folder.glob(f".tmp-{process.pid}-*")):
                 time.sleep(0.001)
-            time.sleep(seconds * part / 10)
+            time.sleep(seconds * part / 5)
             process.kill()
         assert process.returncode == -signal.SIGKILL
         left += len(list(folder.glob(f".tmp-{process.pid}-*")))

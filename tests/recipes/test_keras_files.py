@@ -9,7 +9,8 @@ import keras
 import numpy as np
 import pytest
 
-from recipes._core import cli, training
+from recipes._core import page as pages
+from recipes._core.train import training
 
 _LOAD = """
 import sys
@@ -27,9 +28,9 @@ assert not [name for name in sys.modules if name.startswith("recipes")]
 @pytest.mark.slow
 def test_the_file_of_each_recipe_loads_where_only_archs_is_known(tmp_path):
     weights = {}
-    for name in cli.names():
-        page = cli.page(name)
-        model = training.uncompiled(page.build_model(page.Config(), steps=1))
+    for name in pages.names():
+        recipe = pages.recipe(name)
+        model = training.uncompiled(recipe.build_model(recipe.Config(), recipe.Task(recipe.Config())))
         model.save(tmp_path / f"{name}.keras")
         weights[name] = model.get_weights()
     paths = [str(tmp_path / f"{name}.keras") for name in weights]

@@ -4,7 +4,7 @@ import mido
 import numpy as np
 import pytest
 
-from recipes._core import midi
+from recipes._core.data import midi
 from recipes._core.errors import RecipeError
 
 

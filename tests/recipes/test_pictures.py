@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw
 
-from recipes._core import pictures
+from recipes._core.data import pictures
 
 
 def drawn(ink, paper, mode="RGB", size=(200, 300), at=(20, 30)):

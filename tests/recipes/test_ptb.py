@@ -1,9 +1,7 @@
-"""A language model over words: streams, the paper's steps, the tokeniser in the graph, perplexities."""
+"""A language model over words: the paper's steps, the settings of its sizes, and both texts."""
 
-import collections
-import itertools
+import dataclasses
 import json
-import math
 import os
 import pathlib
 import shutil
@@ -12,67 +10,44 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from PIL import Image
 
 from recipes import stacked_lstm_ptb as page
-from recipes._core import baselines, cli, data, export, language
-from recipes._core.errors import RecipeError
+from recipes._core import settings
+from recipes._core.command import cli
+from recipes._core.data import datasets
 
 NAME = "stacked_lstm_ptb"
-WORDS = ["<eos>", "<unk>", "a", "bank", "sold", "the"]
 
 
-def splits(words=(*WORDS,), dataset="penn_treebank"):
-    hashes, order = np.unique(page.hashed(tf.constant(words)), return_index=True)
-    return data.Splits(
-        None, None, None, {"name": dataset}, [words[place] for place in order], {"hashes": tf.constant(hashes)}
-    )
-
-
-def model(**settings):
+def model(**changed):
     keras.utils.set_random_seed(0)
-    cfg = page.Config(**{"units": 5, "window": 4, "batch_size": 2, "init": 0.5} | settings)
-    return page.build_model(cfg, steps=52, vocabulary=len(WORDS))
-
-
-def test_streams_are_read_side_by_side_in_windows():
-    parts = page.streams(tf.range(20), 3, 2)
-    inputs = np.asarray(parts["inputs"]).reshape(3, 3, 2)  # windows, streams, words
-    np.testing.assert_array_equal(inputs.transpose(1, 0, 2).reshape(3, -1), np.arange(18).reshape(3, 6))
-    np.testing.assert_array_equal(parts["targets"], np.asarray(parts["inputs"]) + 1)
-    with pytest.raises(RecipeError, match="a text of more than 6 words, received 6"):
-        page.streams(tf.range(6), 3, 2)
-
-
-def test_words_between_spaces_and_words_among_punctuation():
-    def words(text, dataset):
-        return [[word.decode() for word in row] for row in page.split_words(tf.constant(text), dataset).to_list()]
-
-    assert words([" the <unk> sold N 's \n a\n", ""], "penn_treebank") == [
-        ["the", "<unk>", "sold", "N", "'s", "<eos>", "a", "<eos>"],
-        [],
-    ]
-    assert words(["ROMEO:\nWe know't, we--\n"], "tiny_shakespeare") == [
-        ["romeo", ":", "<eos>", "we", "know't", ",", "we", "-", "-", "<eos>"]
-    ]
-
-
-def test_words_have_numbers_and_others_that_of_the_unknown():
-    table = splits()
-    numbers = page.numbers(tf.constant(["the", "bank", "<unk>", "brook", "", "<eos>"]), table.more["hashes"])
-    assert [table.labels[number] for number in numbers] == ["the", "bank", "<unk>", "<unk>", "<unk>", "<eos>"]
+    config = page.Config(**{"units": 5, "window": 4, "batch_size": 2, "init": 0.5} | changed)
+    task = page.Task(config)
+    task.restore({"labels": ["<unk>", "<eos>", "the", "bank", "a", "sold"]})
+    net = page.build_model(config, task)
+    task.compile(net, steps=52)
+    return net
 
 
 @pytest.mark.parametrize(
     ("dataset", "known"),
-    [("penn_treebank", ["<eos>", "<unk>", "a", "bank", "sold", "the"]), ("tiny_shakespeare", ["<eos>", "<unk>", "a"])],
+    [("penn_treebank", ["A", "a", "bank", "the"]), ("tiny_shakespeare", ["a"])],
 )
-def test_words_seen_once_are_unknown_where_the_text_marks_none(dataset, known, monkeypatch):
-    texts = {"train": "a bank sold a\n the a\n", "validation": "a a a brook\n", "test": "the brook\n"}
-    monkeypatch.setattr(data, "prepare", lambda *_, **__: None)
-    monkeypatch.setattr(data, "read", lambda _, split: {"text": tf.constant([texts[split]])})
-    monkeypatch.setattr(data, "describe", lambda *_: {"name": dataset})
-    assert sorted(page.load(page.Config(dataset=dataset, batch_size=1, window=2)).labels) == known
+def test_both_texts_have_their_words(dataset, known, monkeypatch):
+    texts = {"train": "a bank A a\n\n the a\n", "validation": "a a a brook\n", "test": "the brook\n"}
+    if dataset == "penn_treebank":
+        texts["train"] += " <unk>\n"
+    monkeypatch.setattr(datasets, "prepare", lambda *_, **__: None)
+    monkeypatch.setattr(datasets, "read", lambda _, split: {"text": tf.constant([texts[split]])})
+    monkeypatch.setattr(datasets, "describe", lambda *_: {"name": dataset})
+    config = page.Config(dataset=dataset, batch_size=1, window=2)
+    data, task = page.load(config, None), page.Task(config)
+    assert "".join(line.decode() for line in data.train["text"].numpy()) == texts["train"]
+    task.learn(data)
+    assert task.labels[:2] == ["<unk>", "<eos>"]
+    assert sorted(task.labels[2:]) == known
+    inputs, targets = next(iter(task.batches(data.validation).epoch()))
+    np.testing.assert_array_equal(inputs[0, 1:], targets[0, :-1])
 
 
 @pytest.mark.parametrize(
@@ -87,11 +62,10 @@ def test_words_seen_once_are_unknown_where_the_text_marks_none(dataset, known, m
     ],
 )
 def test_the_learning_rate_falls_as_in_the_paper(size, epoch, expected):
-    cfg = page.Config(size=size, units=5)
-    epochs, steps = cfg.knobs()["epochs"], 7
-    schedule = page.build_model(cfg, steps=epochs * steps).optimizer._learning_rate
+    task, steps = page.Task(page.Config(size=size, units=5)), 7
+    schedule = task.optimizer(task.epochs * steps)._learning_rate
     for step in (epoch * steps, epoch * steps + steps - 1):
-        assert float(schedule(step)) == pytest.approx(expected * cfg.knobs()["window"], rel=1e-5)
+        assert float(schedule(step)) == pytest.approx(expected * task.config.window, rel=1e-5)
 
 
 @pytest.mark.parametrize("clipnorm", [1e9, 0.5])
@@ -115,74 +89,14 @@ def test_a_step_is_that_of_the_loss_summed_over_a_window(clipnorm):
         np.testing.assert_allclose(weight, expected, atol=2e-6)
 
 
-@pytest.mark.parametrize("cell", ["lstm", "min_gru"])
-def test_a_text_is_scored_word_by_word_however_long_it_is(cell, monkeypatch):
-    net, table = model(cell=cell), splits()
-    texts = ["the bank sold a brook\n the", "bank", "a\n" * 11]
-    answers = []
-    for window in (3, 100):
-        monkeypatch.setattr(language, "_AT_ONCE", window * len(texts) * len(WORDS))
-        answers.append(export.as_arrays(page.serving(net, table))({"text": np.array(texts)}))
-    for key, value in answers[0].items():
-        same = np.array_equal if value.dtype.kind == "U" else lambda *pair: np.allclose(*pair, atol=1e-5)
-        assert same(value, answers[1][key]), key
-    answer = answers[0]
-    assert answer["words"][0, :8].tolist() == ["the", "bank", "sold", "a", "<unk>", "<eos>", "the", ""]
-    np.testing.assert_array_equal(answer["lengths"], [7, 1, 22])
-    loop = page.archs.stacked_lstm(5, [5, 5], 6, vocabulary=6, cell=cell, return_sequences=True)
-    loop.set_weights(net.get_weights())
-    for row, length in enumerate(answer["lengths"]):
-        numbers = [table.labels.index(word) for word in ["<eos>", *answer["words"][row, :length]]]
-        probabilities = tf.nn.softmax(loop(np.array([numbers])))[0].numpy()
-        expected = np.log([step[number] for step, number in zip(probabilities, numbers[1:], strict=False)])
-        np.testing.assert_allclose(answer["log_probabilities"][row, :length], expected, atol=1e-5)
-        assert not answer["log_probabilities"][row, length:].any()
-        assert answer["perplexity"][row] == pytest.approx(math.exp(-expected.mean()), rel=1e-4)
-        best = np.argsort(-probabilities[length])
-        assert answer["next_words"][row].tolist() == [table.labels[number] for number in best]
-        np.testing.assert_allclose(answer["next_probabilities"][row], probabilities[length][best], atol=1e-5)
-    for texts, message in (([], "empty batch"), (["bank", " "], "1 or more")):
-        with pytest.raises(tf.errors.InvalidArgumentError, match=message):
-            page.serving(net, table)["serving_default"](tf.constant(texts, tf.string))
-
-
-def test_kneser_ney_gives_each_context_a_distribution():
-    draw = np.random.default_rng(0)
-    train = draw.integers(0, 5, 60)
-    for order in (1, 2, 3):
-        for context in itertools.product(range(5), repeat=2):
-            # How probable a word is behind a context: what it adds to the text's logarithm.
-            base = math.log(baselines.kneser_ney(train, [*context], order)) * 2
-            shares = [
-                math.exp(base - math.log(baselines.kneser_ney(train, [*context, w], order)) * 3) for w in range(5)
-            ]
-            assert sum(shares) == pytest.approx(1)
-
-
-def test_kneser_ney_of_a_text_counted_by_hand():
-    # a b a c a b: once a c, c a; twice a b; b a once. Discount 3 / (3 + 2) = 0.6.
-    train = [0, 1, 0, 2, 0, 1]
-    assert collections.Counter(itertools.pairwise(train)) == {(0, 1): 2, (1, 0): 1, (0, 2): 1, (2, 0): 1}
-    # a comes after b and c, b after a, c after a: twice one, once two: discount 2 / (2 + 2) = 0.5, of 4 in all.
-    share = [(2 - 0.5) / 4 + 1.5 / 4 / 3, (1 - 0.5) / 4 + 1.5 / 4 / 3, (1 - 0.5) / 4 + 1.5 / 4 / 3]
-    # The text b a c goes on behind b: b was never before b, a is after b, c after a once of three.
-    p = [0 + 0.6 * 1 / 1 * share[1], (1 - 0.6) / 1 + 0.6 * share[0], (1 - 0.6) / 3 + 0.6 * 2 / 3 * share[2]]
-    assert baselines.kneser_ney(train, [1, 0, 2], 2) == pytest.approx(math.exp(-np.log(p).mean()))
-    assert baselines.kneser_ney(train, [0, 2], 1) == pytest.approx((1 / 2 * 1 / 6) ** -0.5)
-
-
-def test_perplexity_is_of_the_whole_test_text(tmp_path):
-    table = splits()
-    text = tf.constant(["the bank\n a bank\n"])
-    known = data.Splits(
-        None, None, {"text": text}, table.facts, table.labels, table.more | {"train": tf.constant(WORDS)}
-    )
-    logs = np.log([[0.5, 0.25, 0.125, 0.5, 0.5, 0.5]])
-    answers = {"words": np.array([["the", "bank", "<eos>", "a", "bank", "<eos>"]]), "log_probabilities": logs}
-    metrics = page.evaluate(lambda request: answers, known, tmp_path)
-    assert metrics["test_perplexity"] == pytest.approx(2 ** (9 / 6))
-    assert metrics["unigram"] == pytest.approx(6)
-    assert np.asarray(Image.open(tmp_path / "surprises.png").convert("L")).std() > 10
+def test_what_is_not_set_is_as_the_size_has_it():
+    config = settings.parse(page.Config, ["--size=tiny", "--units=none", "--flat", "2"])
+    assert (config.units, config.flat) == (None, 2)
+    task = page.Task(config)
+    assert (task.config.units, task.config.flat, task.epochs, task.config.dropout) == (128, 2, 6, 0.3)
+    for size in page.SIZES:
+        values = dataclasses.asdict(page.Task(page.Config(size=size)).config)
+        assert [name for name, value in values.items() if value is None] == list(settings.EVERY)
 
 
 @pytest.mark.parametrize(
@@ -190,6 +104,8 @@ def test_perplexity_is_of_the_whole_test_text(tmp_path):
     [
         (["--size=huge"], "`size` to be one of 'tiny', 'small', 'medium', 'large', received 'huge'"),
         (["--decay=0"], "`decay` to be a positive number, received 0.0"),
+        (["--units=x"], "--units to be a whole number or none, received 'x'"),
+        (["--layers=none"], "--layers to be a whole number, received 'none'"),
         (["--units=0"], "`units` to be a positive integer, received 0"),
     ],
 )
@@ -220,6 +136,7 @@ def test_train_evaluate_predict(tmp_path, monkeypatch, capsys):
         "--units=8",
         "--window=100",
         "--batch-size=80",
+        "--export",
     ]
     assert cli.main(["train", NAME, *settings, "--cell=coupled_lstm", *where]) == 0
     card = json.loads((tmp_path / f"saved_models/{NAME}/1/card.json").read_text())

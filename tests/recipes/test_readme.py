@@ -11,10 +11,11 @@ import tomllib
 import pytest
 
 from archs import __main__ as catalog
-from recipes._core import cli
+from recipes._core import page, settings as settings_
+from recipes._core.command import cli
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
-PAGES = ("README.md", "saved_models/README.md")
+PAGES = ("README.md", "archs/README.md", "recipes/README.md", "saved_models/README.md")
 
 
 def blocks(language):
@@ -28,7 +29,7 @@ def blocks(language):
 
 
 # They run against a server in server/test_serve.py.
-CLIENTS = re.findall(r"```python\n((?:(?!```).)*?127\.0\.0\.1:850.*?)```", (ROOT / PAGES[1]).read_text(), re.DOTALL)
+CLIENTS = re.findall(r"```python\n((?:(?!```).)*?127\.0\.0\.1:850.*?)```", (ROOT / PAGES[-1]).read_text(), re.DOTALL)
 
 
 def test_the_versions_of_python_are_those_of_the_package():
@@ -39,20 +40,24 @@ def test_the_versions_of_python_are_those_of_the_package():
 
 
 def test_nothing_is_left_out():
-    assert len(blocks("python")) == 6
+    assert len(blocks("python")) == 10
     assert len(CLIENTS) == 2
-    assert len(blocks("sh")) == 4
+    assert len(blocks("sh")) == 7
 
 
 @pytest.mark.parametrize("code", blocks("python"))
-def test_python_blocks_run(code, in_trained, capsys):
+def test_python_blocks_run(code, in_trained, tmp_path, monkeypatch, capsys):
+    if "recipes.train(" in code:
+        monkeypatch.chdir(tmp_path)
     exec(compile(code, "README.md", "exec"), {})
     expected = re.search(r"print\(.*\)  # (.+)", code)
     assert expected is None or expected[1] in capsys.readouterr().out.splitlines()
 
 
 @pytest.mark.parametrize("code", blocks("sh"))
-def test_shell_blocks_run(code, in_trained, data_dir, monkeypatch, capsys):
+def test_shell_blocks_run(code, in_trained, data_dir, tmp_path, monkeypatch, capsys):
+    if " recipes new " in code:
+        monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("TFDS_DATA_DIR", str(data_dir))
     for line in code.replace("&&\n", "").splitlines():
         words = shlex.split(line)
@@ -72,14 +77,11 @@ def test_shell_blocks_run(code, in_trained, data_dir, monkeypatch, capsys):
 
 
 def test_inline_commands_parse():
-    text = (ROOT / "README.md").read_text()
-    assert "`python -m archs`" in text
+    assert "`python -m archs`" in (ROOT / "archs/README.md").read_text()
     assert catalog.main([]) == 0
+    text = (ROOT / "recipes/README.md").read_text()
     (settings,) = re.findall(r"`train vanilla_lstm_mnist (--units.+?)`", text)
-    from recipes import vanilla_lstm_mnist
-    from recipes._core import config
-
-    assert config.parse(vanilla_lstm_mnist, settings.split()).dataset == "fashion_mnist"
+    assert settings_.parse(page.recipe("vanilla_lstm_mnist").Config, settings.split()).dataset == "fashion_mnist"
 
 
 def test_a_process_without_the_project_predicts(in_trained, tmp_path):

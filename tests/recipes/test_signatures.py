@@ -6,8 +6,8 @@ import pytest
 import tensorflow as tf
 
 import archs
-from recipes import bidirectional_lstm_ewt, encoder_decoder_lstm_cmudict
-from recipes._core import export, signatures
+from recipes import bidirectional_lstm_ewt
+from recipes._core.export import export, signatures
 
 RNG = np.random.default_rng(0)
 
@@ -82,22 +82,13 @@ def test_an_empty_text_is_told_by_the_name_that_the_caller_gave():
 # --- texts with the character 0, at which `tf.strings.lower` stops
 
 
-def test_a_word_with_the_character_0_is_not_its_beginning():
-    for word in (b"he\0", b"he\0 3 not a word !!", b"\0he", b"\0"):
-        with pytest.raises(tf.errors.InvalidArgumentError, match=r"expected a b c.*received"):
-            encoder_decoder_lstm_cmudict.encode(tf.constant([word]))
-    letters, lengths = encoder_decoder_lstm_cmudict.encode(tf.constant([b" O'Neill "]))
-    letter = {name: 1 + i for i, name in enumerate(encoder_decoder_lstm_cmudict.LETTERS)}
-    np.testing.assert_array_equal(letters[0], [letter[name] for name in "o'neill"])
-    assert lengths.numpy().tolist() == [7]
-
-
 def test_words_that_begin_alike_up_to_the_character_0_are_different():
     words = tf.constant([b"He", b"he", b"he\0", b"HE\0X", b"he\0x", b"\0"])
-    hashes = bidirectional_lstm_ewt.hashed(words).numpy()
-    assert hashes[0] == hashes[1]
-    assert hashes[3] == hashes[4]
-    assert len(set(hashes)) == 4
+    task = bidirectional_lstm_ewt.Task(bidirectional_lstm_ewt.Config())
+    read = task.normalize(tf.RaggedTensor.from_row_lengths(words, [len(words)])).flat_values.numpy()
+    assert read[0] == read[1]
+    assert read[3] == read[4]
+    assert len(set(read)) == 4
 
 
 @pytest.mark.parametrize("wrong", [np.nan, np.inf, -np.inf])

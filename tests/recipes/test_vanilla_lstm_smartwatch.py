@@ -5,15 +5,17 @@ import os
 import pathlib
 import shutil
 import time
-import types
 
 import numpy as np
 import pytest
 import tensorflow as tf
 
 from recipes import vanilla_lstm_smartwatch as page
-from recipes._core import baselines, cli, export
+from recipes._core.command import cli
+from recipes._core.data import signals
 from recipes._core.errors import RecipeError
+from recipes._core.evaluate import baselines
+from recipes._core.export import export
 
 NAME = "vanilla_lstm_smartwatch"
 
@@ -83,8 +85,9 @@ def test_the_nearest_neighbour_by_warping_forgives_a_delay():
 
 
 def test_the_signature_answers_gestures_and_refuses_what_is_none():
-    splits = types.SimpleNamespace(labels=[f"gesture {number}" for number in range(20)])
-    answer = export.as_arrays(page.serving(page.build_model(page.Config(units=4), 1), splits))
+    task = page.Task(page.Config(units=4))
+    task.restore({"labels": [f"gesture {number}" for number in range(20)]})
+    answer = export.as_arrays(task.signatures(page.build_model(task.config, task)))
     rows, lengths = gestures()
     expected = answer({"rows": rows, "lengths": lengths})
     np.testing.assert_allclose(expected["probabilities"].sum(axis=1), 1, rtol=1e-5)
@@ -102,29 +105,59 @@ def test_the_signature_answers_gestures_and_refuses_what_is_none():
 
 
 def test_input_is_read_from_a_csv_file(tmp_path):
-    path = tmp_path / "gesture.csv"
+    path, task = tmp_path / "gesture.csv", page.Task(page.Config())
     path.write_text("0.5,1,9.8\n\n-3,2e1,9\n")
-    request = page.read_input(str(path), page.Config())
+    request = task.read(str(path))
     np.testing.assert_array_equal(request["rows"], np.array([[[0.5, 1, 9.8], [-3, 20, 9]]], np.float32))
     assert request["rows"].dtype == np.float32
     np.testing.assert_array_equal(request["lengths"], [2])
-    for text in ("", "1,2\n3,4\n", "1,2,nan\n"):
+    for text in ("", "1,2\n3,4\n", "1,2,nan\n", "x,y,z\n1,2,3\n", "1,2,3\n1,2\n"):
         path.write_text(text)
-        with pytest.raises(RecipeError, match="Expected rows of three finite numbers x,y,z"):
-            page.read_input(str(path), page.Config())
-    for text in ("x,y,z\n1,2,3\n", "1,2,3\n1,2\n"):
-        path.write_text(text)
-        with pytest.raises(RecipeError, match="Expected the path of a CSV file of rows x,y,z or test:N"):
-            page.read_input(str(path), page.Config())
-    with pytest.raises(RecipeError, match="No such file"):
-        page.read_input(str(tmp_path / "none.csv"), page.Config())
+        with pytest.raises(RecipeError, match="Expected rows of 3 finite numbers, x,y,z in m/s²"):
+            task.read(str(path))
+    with pytest.raises(RecipeError, match=r"Expected the path of a CSV file or test:N, received .*No such file"):
+        task.read(str(tmp_path / "none.csv"))
+
+
+@pytest.mark.parametrize(
+    ("text", "wrong", "line"),
+    [
+        ("1,2\n\n3\n", "3", 3),
+        ("1,2\n3,4,5\n", "3,4,5", 2),
+        ("left,right\n1,2\n", "left,right", 1),
+        ("1,2\n3,\n", "3,", 2),
+        ('1,2\n"3\n",4\n5,inf\n', "5,inf", 4),
+        ("1,2\n1e39,0\n", "1e39,0", 2),
+        ("1;2\n", "1;2", 1),
+    ],
+)
+def test_what_is_no_row_of_numbers_is_told_with_its_line(text, wrong, line, tmp_path):
+    path = tmp_path / "rows.csv"
+    path.write_text(text)
+    with pytest.raises(RecipeError) as caught:
+        signals.read_csv(str(path), 2, "left,right")
+    wanted = "Expected rows of 2 finite numbers, left,right"
+    assert str(caught.value) == f"{wanted}, received {wrong!r} in line {line} of {str(path)!r}."
+
+
+def test_files_that_are_no_rows_of_numbers_are_told(tmp_path):
+    path = tmp_path / "rows.csv"
+    for content, message in [
+        (b"\n\n", "Expected rows of 1 finite numbers, time in s, but .*rows.csv' has none"),
+        (b"\xff\xfe1", "Expected the path of a CSV file or test:N, received .*rows.csv'.*can't decode"),
+    ]:
+        path.write_bytes(content)
+        with pytest.raises(RecipeError, match=message):
+            signals.read_csv(str(path), 1, "time in s")
+    path.write_bytes("\ufeff 1\r\n2\r\n".encode())  # as spreadsheets write it
+    np.testing.assert_array_equal(signals.read_csv(str(path), 1, "time in s"), [[1], [2]])
 
 
 def test_without_a_network_it_says_what_to_place_where(no_network, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     started = time.monotonic()
     assert cli.main(["train", NAME, "--participant=9"]) == 2
-    assert "`participant` to be from 1 to 8, received 9" in capsys.readouterr().err
+    assert "`participant` to be an integer from 1 to 8, received 9" in capsys.readouterr().err
     assert cli.main(["train", NAME, f"--data-dir={tmp_path}"]) == 2
     error = capsys.readouterr().err
     assert "gestures-dataset.zip" in error
@@ -138,7 +171,9 @@ def test_the_page_trains_exports_and_answers(no_network, tmp_path, monkeypatch, 
     sources = pathlib.Path(os.environ["TFDS_SOURCES"]) / "smartwatch_gestures"
     shutil.copytree(sources, tmp_path / "data/downloads/manual/smartwatch_gestures")
     options = ["--data-dir=data"]
-    assert cli.main(["train", NAME, "--participant=2", "--epochs=1", "--units=8", "--cell=gru", *options]) == 0
+    assert (
+        cli.main(["train", NAME, "--participant=2", "--epochs=1", "--units=8", "--cell=gru", "--export", *options]) == 0
+    )
     assert "2,433 to train, 401 to validate, 417 to test" in capsys.readouterr().out
     (folder,) = (tmp_path / "runs" / NAME).iterdir()
     metrics = json.loads((folder / "card.json").read_text())["metrics"]
@@ -151,9 +186,12 @@ def test_the_page_trains_exports_and_answers(no_network, tmp_path, monkeypatch, 
         assert f"  {name.replace('_', ' '):<20} {value:.4f}" in out
     assert cli.main(["predict", NAME, "test:3", *options]) == 0
     answered = capsys.readouterr().out
-    request = page.read_input("test:3", page.Config(participant=2), "data")
+    config = page.Config(participant=2)
+    test = page.load(config, "data").test
+    request, truth = page.Task(config).test_request(test, 3), json.loads((folder / "card.json").read_text())["labels"]
     np.savetxt("gesture.csv", request["rows"][0, : request["lengths"][0]], delimiter=",")
     assert cli.main(["predict", NAME, "gesture.csv"]) == 0
-    assert capsys.readouterr().out == answered
+    alone, beside = capsys.readouterr().out.replace("gesture.csv:", "test:3:"), truth[int(test["label"][3])]
+    assert answered == f"{alone.rstrip()}, in truth {beside}\n"
     assert cli.main(["predict", NAME, "test:417", *options]) == 2
     assert "N from 0 to 416" in capsys.readouterr().err

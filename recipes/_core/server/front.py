@@ -1,4 +1,4 @@
-"""What lies between the protocols and the replicas: checks, a bounded queue, joined requests, figures."""
+"""The front between the protocols and the replicas: checks, a bounded queue, joined requests, figures."""
 
 import asyncio
 import collections
@@ -10,8 +10,7 @@ import traceback
 
 import prometheus_client as prometheus
 
-from recipes._core import artifact
-from recipes._core.server import joining
+from recipes._core.export import artifact, joining
 from recipes._core.server.refusal import Refused, Why
 
 MOST = 1000  # rows of one request
@@ -192,7 +191,7 @@ def _names(names):
 
 
 class Figures:
-    """What Prometheus collects."""
+    """Figures that Prometheus collects."""
 
     def __init__(self):
         self.registry = prometheus.CollectorRegistry()

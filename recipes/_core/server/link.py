@@ -77,7 +77,7 @@ class Link:
         return len(self._calls)
 
     async def call(self, method, *arguments):
-        """What the replica's method returns; raises what it raises, and `Lost` if it dies before."""
+        """Returns what the replica's method returns; raises what it raises, and `Lost` if it dies before."""
         if not self.is_open:
             raise Lost
         number, future = next(self._numbers), asyncio.get_running_loop().create_future()

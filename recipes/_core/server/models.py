@@ -1,4 +1,4 @@
-"""What a folder of exports holds, as a server sees it: read from the files, without loading a model."""
+"""Exports in a folder, as a server sees them: read from the files, without loading a model."""
 
 import contextlib
 import dataclasses
@@ -7,7 +7,7 @@ import json
 import os
 import pathlib
 
-from recipes._core import artifact
+from recipes._core.export import artifact
 from recipes._core.server.refusal import Refused, Why
 
 

@@ -14,10 +14,10 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import tensorflow as tf
 
-from recipes._core import artifact
-from recipes._core.server import joining, link, models
+from recipes._core.export import artifact, joining
+from recipes._core.export.signatures import words
+from recipes._core.server import link, models
 from recipes._core.server.refusal import Refused, Why
-from recipes._core.signatures import words
 
 _LOOK = 1  # seconds after which an answering version is compared with its files again
 _LOADED = 2  # versions of a model at a time: the newest, and the other one that was asked last

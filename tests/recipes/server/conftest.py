@@ -2,7 +2,7 @@
 
 import pytest
 
-from recipes._core import export
+from recipes._core.export import export
 from recipes._core.server import front, models
 from tests.recipes.server.small import Counting, write
 

@@ -11,9 +11,9 @@ import numpy as np
 import tensorflow as tf
 import uvicorn
 
-from recipes._core import artifact
+from recipes._core.export import artifact
+from recipes._core.export.signatures import checked_lengths, checked_signals, expect
 from recipes._core.server import connection, replica
-from recipes._core.signatures import checked_lengths, checked_signals, expect
 
 
 def small(factor):

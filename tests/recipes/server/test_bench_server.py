@@ -5,8 +5,8 @@ import sys
 
 import pytest
 
-from recipes._core import cli
-from recipes._core.server import bench
+from recipes._core.bench import server as bench
+from recipes._core.command import cli
 from tests.recipes.server.small import request, write
 
 

@@ -12,8 +12,8 @@ import pytest
 import tensorflow as tf
 from tensorflow.core.protobuf import saved_model_pb2
 
-from recipes._core import artifact
-from recipes._core.server import joining, models, replica
+from recipes._core.export import artifact, joining
+from recipes._core.server import models, replica
 from recipes._core.server.front import Logged
 from recipes._core.server.refusal import Refused, Why
 from tests.recipes.server.small import in_loop, request, write

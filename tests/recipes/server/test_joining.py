@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from recipes._core import artifact
-from recipes._core.server import front, joining, models
+from recipes._core.export import artifact, joining
+from recipes._core.server import front, models
 from recipes._core.server.front import Logged
 from tests.recipes.server.small import Counting, export, in_loop
 

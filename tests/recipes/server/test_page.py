@@ -15,9 +15,9 @@ import pytest
 import tensorflow as tf
 from websockets.sync import client
 
-from recipes._core import artifact
+from recipes._core.export import artifact
+from recipes._core.export.signatures import by_name, expect
 from recipes._core.server import front, models, replica, rest
-from recipes._core.signatures import by_name, expect
 from tests.recipes.server.small import listening
 
 pytestmark = pytest.mark.slow

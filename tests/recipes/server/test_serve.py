@@ -21,7 +21,8 @@ import pytest
 import tensorflow as tf
 from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
 
-from recipes._core import artifact, cli
+from recipes._core.command import cli
+from recipes._core.export import artifact
 from recipes._core.server import models
 from tests.recipes.server.nonsense import Nonsense
 from tests.recipes.server.small import request, write

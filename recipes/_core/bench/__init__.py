@@ -1,0 +1,1 @@
+"""`python -m recipes bench`: what cells, training steps, exports and servers cost, beside other libraries."""

@@ -1,0 +1,1 @@
+"""Datasets, and what is read of a person: pictures, sounds, scores, texts."""

@@ -1,0 +1,1 @@
+"""Baselines that a model has to beat, and pictures of its answers."""

@@ -1,0 +1,1 @@
+"""SavedModels: their signatures, what they may hold, their check, other formats."""

@@ -1,0 +1,1 @@
+"""A training: its folder, its options, fit with resume, its card."""

@@ -1,0 +1,1 @@
+"""Descriptions of pictures in English, German and French."""

@@ -1,0 +1,1 @@
+"""Tasks, one module each: batches, loss, figures, signatures, pictures of what a model is trained to do."""
