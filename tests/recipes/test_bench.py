@@ -81,7 +81,7 @@ def test_streaming_steps(tmp_path, capsys):
 @pytest.mark.slow
 def test_steps_of_fit(tmp_path, capsys):
     path = tmp_path / "figures.json"
-    assert cli.main(["bench", "--fit", "--size=2,3,4,5", "--rounds=1", f"--json={path}"]) == 0
+    assert cli.main(["bench", "--fit", "--size=2,3,4,5", "--rounds=2", f"--json={path}"]) == 0
     rows = json.loads(path.read_text())["rows"]
     assert not [row["error"] for row in rows if "error" in row]
     kinds = [(row["size"][1], row["lengths"], row["varying"]) for row in rows]

@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -113,6 +114,43 @@ def test_exports_at_once_get_versions_of_their_own(folder):
     for thread in threads:
         thread.join()
     assert sorted(paths) == [folder / "1", folder / "2"]
+
+
+def looking_up():
+    rows = tf.lookup.KeyValueTensorInitializer(["a", "b"], tf.constant([1, 2], tf.int64))
+    in_closure, layer = tf.lookup.StaticHashTable(rows, -1), keras.layers.StringLookup(vocabulary=["a", "b"])
+
+    @tf.function(input_signature=[tf.TensorSpec((None,), tf.string, name="text")])
+    def serving_default(text):
+        return {"closure": in_closure.lookup(text), "layer": layer(text)}
+
+    return serving_default
+
+
+def test_tables_travel_wherever_they_were_made(tmp_path):
+    artifact.write(tmp_path / "model", {"serving_default": looking_up()})
+    answer = artifact.call(artifact.load(tmp_path / "model"), "serving_default", {"text": np.array(["b", "x"])})
+    assert {name: list(value) for name, value in answer.items()} == {"closure": [2, -1], "layer": [2, 0]}
+
+
+def test_an_export_leaves_other_threads_alone(tmp_path):
+    errors, done = [], threading.Event()
+
+    def build_tuples():
+        while not done.is_set():
+            try:
+                tuple(number for number in range(1000))  # made larger as it comes: nobody else may hold it then
+            except SystemError as error:
+                errors.append(error)
+
+    thread = threading.Thread(target=build_tuples)
+    thread.start()
+    try:
+        artifact.write(tmp_path / "model", {"serving_default": looking_up()})
+    finally:
+        done.set()
+        thread.join()
+    assert not errors
 
 
 @pytest.mark.slow

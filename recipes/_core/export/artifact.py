@@ -48,11 +48,17 @@ def write(path, functions):
 def _tables(functions):
     """The lookup tables that concrete functions use, wherever they were made: in a layer, a task or a closure."""
     # A function knows the handles of its tables, not the tables; TensorFlow has no list of those.
-    handles = {id(tensor) for function in functions for tensor in function.captured_inputs}
+    variables = {id(variable.handle) for function in functions for variable in function.variables}
+    captured = {id(tensor): tensor for function in functions for tensor in function.captured_inputs}
+    handles = [tensor for key, tensor in captured.items() if tensor.dtype == tf.resource and key not in variables]
+    if not handles:
+        return []
+    # Not by `gc.get_objects`: that takes hold of what other threads are building, a tuple, say, which then fails.
+    holders = gc.get_referrers(*handles)
+    holders += gc.get_referrers(*[holder for holder in holders if type(holder) is dict])
     kinds = tf.lookup.StaticHashTable, tf.lookup.experimental.MutableHashTable, tf.lookup.experimental.DenseHashTable
     # By the type: `isinstance` asks the object, and objects of other libraries answer with a warning, or fail.
-    tables = [thing for thing in gc.get_objects() if issubclass(type(thing), kinds)]
-    return [table for table in tables if id(table.resource_handle) in handles]
+    return list({id(holder): holder for holder in holders if issubclass(type(holder), kinds)}.values())
 
 
 def write_requests(path, recipe, sample):
