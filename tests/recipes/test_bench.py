@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from recipes._core.bench import exports, growth, layers, peers, session
+from recipes._core.bench import exports, growth, layers, peers, server, session
 from recipes._core.command import cli
 
 
@@ -108,6 +108,10 @@ def test_exports(tmp_path, capsys):
     for row in asked["step"]:
         assert row["to_onnx"] == pytest.approx(row["ms"] / ms["ONNX Runtime"])
     assert "one streaming step, gru, batch 1, time 6, features 4, units 5" in capsys.readouterr().out
+
+
+def test_the_server_to_compare_with_is_there():
+    assert server.KSERVE.is_file()
 
 
 @pytest.mark.slow

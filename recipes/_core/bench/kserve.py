@@ -1,4 +1,4 @@
-"""KServe's server on a SavedModel: PYTHON -I bench_kserve.py NAME PATH PORT GRPC_PORT REQUEST.
+"""KServe's server on a SavedModel: PYTHON -I kserve.py NAME PATH PORT GRPC_PORT REQUEST.
 
 `recipes bench --serve` runs it with the interpreter of an environment that has KServe and TensorFlow, not this project.
 It prints a line of JSON: the versions, what gRPC's messages are, and REQUEST, a file of JSON, as one of them.

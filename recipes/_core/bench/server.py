@@ -26,7 +26,7 @@ from recipes._core.errors import RecipeError, install
 
 CLIENTS = (1, 8, 32)
 PROTOCOLS = ("gRPC", "REST")
-KSERVE = pathlib.Path(__file__).with_name("bench_kserve.py")
+KSERVE = pathlib.Path(__file__).with_name("kserve.py")
 _START = 300  # seconds that a server may take to start
 
 

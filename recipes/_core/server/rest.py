@@ -280,14 +280,15 @@ def array(value, dtype, name):
     if dtype not in _DTYPES:
         raise Refused(Why.INVALID, f"{name}: JSON has no {dtype}, gRPC has")
     dtype = np.dtype(object if dtype == "string" else dtype)
-    shape, flat = [], [value]
-    while flat and set(map(type, flat)) == {list}:
+    shape, flat, types = [], [value], {type(value)}
+    while types == {list}:
         sizes = set(map(len, flat))
         if len(sizes) > 1:
             raise Refused(Why.INVALID, f"{name}: expected lists of one length, received {min(sizes)} to {max(sizes)}")
         shape.append(sizes.pop())
         flat = list(itertools.chain.from_iterable(flat))
-    if not set(map(type, flat)) <= _TYPES[dtype.kind]:
+        types = set(map(type, flat))
+    if not types <= _TYPES[dtype.kind]:
         raise Refused(Why.INVALID, f"{name}: expected {_WORDS[dtype.kind]}, as deep in lists as one another")
     try:
         flat = [_bytes(part) for part in flat] if dtype.kind == "O" else flat
