@@ -70,6 +70,7 @@ def test_a_mask_may_leave_out_any_step():
         np.testing.assert_allclose(together["log_probabilities"][row], alone["log_probabilities"][0], rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_a_model_learns_the_labels_and_reloads(tmp_path):
     rows = [[1, 2], [2, 2], [3], [1, 3]]
     x = np.zeros((4, 12, 5), "float32")

@@ -347,6 +347,7 @@ def test_there_is_a_sample_of_each_signature(task, answer):
     assert task.truth(data.test, 1) == "ßb"
 
 
+@pytest.mark.slow
 def test_the_tables_travel_with_an_export(tmp_path):
     task = learned()
     functions, asked = task.signatures(small_model(task)), task.request(["Zwei Einhörner gehen"])
