@@ -43,20 +43,24 @@ def list_cells(pattern="*"):
     return [entry.name for entry in _registry.entries("cell", pattern)]
 
 
-def get(name):
+def get(name, kind=None):
     """The factory or the cell class that the catalog calls `name`.
 
+    Args:
+        name: catalog name.
+        kind: `"cell"` or `"arch"`; needed where a cell and an architecture share the name.
+
     Raises:
-        ValueError: there is none; the message gives the nearest names.
+        ValueError: there is none, and the message gives the nearest names; or a `kind` is needed.
     """
-    return _registry.entry(name).target
+    return _registry.entry(name, kind).target
 
 
-def create(name, /, *args, **kwargs):
-    """Calls the factory or the cell class `name` with the arguments that follow.
+def create(name, /, *args, kind=None, **kwargs):
+    """Calls the factory or the cell class `name` with the arguments that follow, but for `kind`, see `get`.
 
     >>> import archs
     >>> archs.create("vanilla_lstm", features=4, units=6, outputs=2).name
     'vanilla_lstm'
     """
-    return get(name)(*args, **kwargs)
+    return get(name, kind)(*args, **kwargs)

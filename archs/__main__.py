@@ -28,11 +28,11 @@ def rows(entries):
 
 
 def tables(pattern="*"):
-    """For each kind that has entries matching a shell pattern: its head and its rows, cells first."""
+    """For each kind that has entries matching a shell pattern: the kind, its head and its rows, cells first."""
     for kind, head in _HEADS.items():
         lines = list(rows(registry.entries(kind, pattern)))
         if lines:
-            yield head, lines
+            yield kind, head, lines
 
 
 def plain(head, lines):
@@ -45,9 +45,9 @@ def plain(head, lines):
 
 def markdown(pattern="*"):
     """The tables in Markdown, each paper with its link, as archs/README.md has them."""
-    urls = {entry.name: entry.url for entry in registry.entries()}
     parts = []
-    for head, lines in tables(pattern):
+    for kind, head, lines in tables(pattern):
+        urls = {entry.name: entry.url for entry in registry.entries(kind)}
         head = [column.replace("parameters", "parameters at d = n = 128") for column in head]
         lines = [[f"`{name}`", *facts, f"[{paper}]({urls[name]})"] for name, *facts, paper in lines]
         table = [head, ["---"] * len(head), *lines]
@@ -56,10 +56,14 @@ def markdown(pattern="*"):
 
 
 def page(name):
-    """The docstring of a member of the catalog, its equations readable in a terminal, under its name and source."""
-    entry = registry.entry(name)
-    title = f"{entry.name}: archs.{entry.target.__name__}\n{entry.paper}, {entry.url}\n\n"
-    return title + readable(inspect.getdoc(entry.target))
+    """The docstring of a member of the catalog, its equations readable in a terminal, under its name and source.
+
+    Of a cell and an architecture of one name: both, the cell first.
+    """
+    found = [e for e in registry.entries() if e.name == name] or [registry.entry(name)]
+    found = sorted(found, key=lambda entry: list(_HEADS).index(entry.kind))
+    titles = [f"{e.name}: archs.{e.target.__name__}\n{e.paper}, {e.url}\n\n" for e in found]
+    return "\n\n".join(t + readable(inspect.getdoc(e.target)) for t, e in zip(titles, found, strict=True))
 
 
 _SYMBOLS = {
@@ -112,7 +116,7 @@ def main(argv=None):
         hint = nearest(arguments.pattern, names)
         print(f"Nothing in the catalog matches {arguments.pattern!r}. {hint}", file=sys.stderr)
         return 2
-    print(markdown(arguments.pattern) if arguments.markdown else "\n\n".join(plain(*table) for table in found))
+    print(markdown(arguments.pattern) if arguments.markdown else "\n\n".join(plain(*table) for _, *table in found))
     return 0
 
 

@@ -137,7 +137,7 @@ def encoder_decoder_lstm(
                 f"Expected a cell of the catalog for the layer that attends, received {inner!r}. Give this layer "
                 "another `cell`, or `attention=None`."
             )
-        size, attentive = output_size(inner), entry("attention_decoder").target
+        size, attentive = output_size(inner), entry("attention_decoder", "cell").target
         decoder_cells.append(
             attentive(size, cell=inner, attention=attention, memory_size=memory.shape[-1], dtype=policy)
         )

@@ -9,6 +9,7 @@ import pkgutil
 import keras
 from keras import ops
 
+from archs._core import checks
 from archs._core.cell import Cell
 from archs._core.names import nearest
 
@@ -18,7 +19,7 @@ class Entry:
     """One member of the catalog.
 
     Attributes:
-        name: catalog name, equal to the name of the file that defines it.
+        name: catalog name, equal to the name of the file that defines it; an architecture may share it with a cell.
         kind: `"cell"` or `"arch"`.
         target: the cell class or the factory.
         paper: authors and year of the source.
@@ -39,6 +40,7 @@ class Entry:
         return inspect.getdoc(self.target).splitlines()[0]
 
 
+_KINDS = ("cell", "arch")
 _entries = {}
 
 
@@ -61,9 +63,10 @@ def _enter(target, kind, paper, url, year):
     name = target.__module__.rpartition(".")[2]
     if kind == "arch" and target.__name__ != name:
         raise ValueError(f"A factory has the name of its file: expected {name!r}, received {target.__name__!r}.")
-    if name in _entries and _entries[name].target.__module__ != target.__module__:
-        raise ValueError(f"{name!r} is in the catalog already, from {_entries[name].target.__module__}.")
-    _entries[name] = Entry(name, kind, target, paper, url, year)
+    taken = _entries.get((name, kind))
+    if taken and taken.target.__module__ != target.__module__:
+        raise ValueError(f"{name!r} is in the catalog already, from {taken.target.__module__}.")
+    _entries[name, kind] = Entry(name, kind, target, paper, url, year)
     return target
 
 
@@ -76,15 +79,18 @@ def discover(package):
 
 def entries(kind=None, pattern="*"):
     """The entries of one kind (or all) whose names match a shell pattern, sorted by name."""
-    return [e for name, e in sorted(_entries.items()) if kind in (None, e.kind) and fnmatch.fnmatch(name, pattern)]
+    return [e for (name, _), e in sorted(_entries.items()) if kind in (None, e.kind) and fnmatch.fnmatch(name, pattern)]
 
 
 def entry(name, kind=None):
     """The entry called `name`.
 
     Raises:
-        ValueError: there is none; the message gives the nearest names.
+        ValueError: there is none, and the message gives the nearest names; or there are a cell and an architecture.
     """
+    checks.one_of("kind", kind, (None, *_KINDS))
+    if kind is None and all((name, one) in _entries for one in _KINDS):
+        raise ValueError(f"Expected `kind` to be 'cell' or 'arch' with {name!r}, which is both, received None.")
     known = {e.name: e for e in entries(kind)}
     if name not in known:
         what = {"cell": "a cell", "arch": "an architecture", None: "a cell or an architecture"}[kind]

@@ -156,7 +156,7 @@ def _build_model(config, task):
         raise ValueError("Expected the model from Python, as it was given to `recipes.train`: go on there.")
     if config.architecture == "vanilla_lstm" and config.layers > 1:
         raise ValueError(f"Expected --layers=1 for vanilla_lstm, which has one, received {config.layers}.")
-    factory = archs.get(config.architecture)
+    factory = archs.get(config.architecture, "arch")
     takes = inspect.signature(factory).parameters
     wanted = task.model_arguments()
     wanted |= {"cell": config.cell, "dropout": config.dropout, "lengths": True}

@@ -63,7 +63,7 @@ MEMORY = random(1, 4, 16, seed=8)  # one for all rows, for cells that read one
 
 def create(name, units, **arguments):
     """The cell, with a memory if it reads one."""
-    return give(archs.create(name, units, **arguments))
+    return give(archs.create(name, units, kind="cell", **arguments))
 
 
 def give(cell):
@@ -105,7 +105,7 @@ def initial(layer, seed=3):
 def run_reference(name, weights, sequence, states, case, mask=None):
     """Outputs (batch, time, units) and final states of the NumPy transcription; masked steps keep the states."""
     step, states, outputs = reference_of(name).step, tuple(states), []
-    if archs.get(name).reads_memory:
+    if archs.get(name, "cell").reads_memory:
         case = case | {"memory": np.repeat(MEMORY[..., :UNITS], len(sequence), axis=0)}
     for t in range(sequence.shape[1]):
         new = step(weights, sequence[:, t], states, **case)
@@ -142,17 +142,17 @@ each_architecture = pytest.mark.parametrize("arch", ARCHS)
 
 def small(arch):
     """Values for the arguments that a factory requires."""
-    parameters = inspect.signature(archs.get(arch)).parameters.values()
+    parameters = inspect.signature(archs.get(arch, "arch")).parameters.values()
     given = {p.name: SMALL[p.name] for p in parameters if p.default is p.empty}
     return given | ({"units": [UNITS]} if arch == "stacked_lstm" else {})
 
 
 def small_model(arch, **options):
-    return archs.create(arch, **small(arch) | options)
+    return archs.create(arch, kind="arch", **small(arch) | options)
 
 
 def takes(arch, argument):
-    return argument in inspect.signature(archs.get(arch)).parameters
+    return argument in inspect.signature(archs.get(arch, "arch")).parameters
 
 
 # Arguments beside which an architecture keeps the same rules as without them: name -> architecture and options.

@@ -26,14 +26,17 @@ from tests.conformance.catalog import (
     request,
     small,
     small_model,
+    takes,
     variant_model,
 )
 
 # Every cell in one architecture, and in each of the others the two that most are built with; if slow, a third of all.
 USUAL = ("lstm", "gru")
-NAMES = [name for name in CELLS if not archs.get(name).reads_memory]
-OTHERS = [arch for arch in ARCHS if arch != "vanilla_lstm"]
+NAMES = [name for name in CELLS if not archs.get(name, "cell").reads_memory]
+OF_CELLS = [arch for arch in ARCHS if takes(arch, "cell")]
+OTHERS = [arch for arch in OF_CELLS if arch != "vanilla_lstm"]
 FEW = [("vanilla_lstm", name) for name in NAMES] + [(arch, name) for arch in OTHERS for name in USUAL]
+FEW += [(arch, None) for arch in ARCHS if arch not in OF_CELLS]  # whose paper has one cell
 THIRD = [(arch, name) for number, arch in enumerate(OTHERS) for name in NAMES[number % 3 :: 3] if name not in USUAL]
 
 
@@ -42,12 +45,19 @@ each_architecture_and_cell = pytest.mark.parametrize(
 )
 
 
+each_architecture_of_cells = pytest.mark.parametrize("arch", OF_CELLS)
+
+
+def of_cell(name):
+    return {} if name is None else {"cell": name}
+
+
 each_architecture_and_few_cells = pytest.mark.parametrize(("arch", "name"), FEW)
 
 
 @each_architecture_and_cell
 def test_architecture_trains_a_step_with_every_weight(arch, name):
-    model = small_model(arch, cell=name, lengths=True)
+    model = small_model(arch, **of_cell(name), lengths=True)
     x = request(model, 4 * TIME)  # convolutions leave a quarter
     with tf.GradientTape() as tape:
         outputs = model(x, training=True)
@@ -63,7 +73,7 @@ def test_architecture_trains_a_step_with_every_weight(arch, name):
 @pytest.mark.sampled(3)
 @each_architecture_and_cell
 def test_padding_never_changes_the_answer(arch, name):
-    check_padding(small_model(arch, cell=name, lengths=True))
+    check_padding(small_model(arch, **of_cell(name), lengths=True))
 
 
 @each_variant
@@ -86,7 +96,7 @@ def check_padding(model):
 
 @each_architecture_and_few_cells
 def test_padding_never_reaches_the_gradients(arch, name):
-    check_gradients(small_model(arch, cell=name, lengths=True))
+    check_gradients(small_model(arch, **of_cell(name), lengths=True))
 
 
 @each_variant
@@ -109,7 +119,7 @@ def check_gradients(model):
 @each_architecture_and_few_cells
 @pytest.mark.parametrize("lengths", [pytest.param(False, marks=pytest.mark.slow), True])
 def test_architecture_reloads_and_trains_on(arch, name, lengths, tmp_path):
-    check_reload(small_model(arch, cell=name, lengths=lengths, dropout=0.1), tmp_path)
+    check_reload(small_model(arch, **of_cell(name), lengths=lengths, dropout=0.1), tmp_path)
 
 
 @each_variant
@@ -133,7 +143,7 @@ def check_reload(model, tmp_path):
 @pytest.mark.slow
 @each_architecture_and_few_cells
 def test_architecture_is_saved_and_exported(arch, name, tmp_path):
-    model = small_model(arch, cell=name, lengths=True)
+    model = small_model(arch, **of_cell(name), lengths=True)
     x = request(model, time=10)
     expected = model(x)
     model.save(tmp_path / "model.keras")
@@ -144,14 +154,14 @@ def test_architecture_is_saved_and_exported(arch, name, tmp_path):
     np.testing.assert_allclose(loaded.serve(tensors), expected, atol=1e-6)
 
 
-@each_architecture
+@each_architecture_of_cells
 def test_architecture_takes_a_cell_as_name_class_or_function(arch):
     for cell in ("lstm", archs.LSTMCell, lambda units: archs.LSTMCell(units, recurrent_dropout=0.1)):
         model = small_model(arch, cell=cell)
         assert call(model, request(model)).shape[0] == BATCH
 
 
-@each_architecture
+@each_architecture_of_cells
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -177,7 +187,7 @@ def test_architecture_refuses_what_is_no_cell(arch, options, message):
 @pytest.mark.parametrize("argument", sorted(SMALL))
 def test_architecture_refuses_sizes_that_are_none(arch, argument):
     with pytest.raises(ValueError, match=f"`{argument}` to be a positive integer, received 0"):
-        archs.create(arch, **small(arch) | {argument: 0})
+        archs.create(arch, kind="arch", **small(arch) | {argument: 0})
 
 
 @each_architecture
@@ -227,14 +237,14 @@ def layers_of(model):
 
 def test_every_factory_with_residual_layers_is_tried_with_them():
     tried = {arch for arch, options in VARIANTS.values() if "residual" in options}
-    assert tried == {arch for arch in ARCHS if "residual" in inspect.signature(archs.get(arch)).parameters}
+    assert tried == {arch for arch in ARCHS if "residual" in inspect.signature(archs.get(arch, "arch")).parameters}
 
 
 @each_architecture
 def test_two_models_with_names_are_layers_of_one(arch, tmp_path):
     left, right = (small_model(arch, lengths=True, name=name) for name in ("left", "right"))
-    takes = {name: keras.Input(x.shape[1:], name=name, dtype=x.dtype) for name, x in left.input.items()}
-    model = keras.Model(takes, keras.layers.Add()([left(takes), right(takes)]))
+    asked = {name: keras.Input(x.shape[1:], name=name, dtype=x.dtype) for name, x in left.input.items()}
+    model = keras.Model(asked, keras.layers.Add()([left(asked), right(asked)]))
     model.compile("sgd", "mse")
     x = request(model, 4 * TIME)
     model.fit(x, np.zeros(model(x).shape), verbose=0)
@@ -256,10 +266,13 @@ def test_two_models_of_one_name_are_refused_by_keras():
 OWN_WORDS = ("features", "units", "outputs", "cell", "dropout", "recurrent_dropout", "residual", "return_sequences")
 
 
-@pytest.mark.parametrize("argument", sorted({n for a in ARCHS for n in inspect.signature(archs.get(a)).parameters}))
+SIGNATURES = [inspect.signature(archs.get(arch, "arch")) for arch in ARCHS]
+
+
+@pytest.mark.parametrize("argument", sorted({name for signature in SIGNATURES for name in signature.parameters}))
 def test_an_argument_is_described_once(argument):
     if argument not in OWN_WORDS:
-        docs = [inspect.getdoc(archs.get(arch)) for arch in ARCHS]
+        docs = [inspect.getdoc(archs.get(arch, "arch")) for arch in ARCHS]
         found = {
             match[1] for doc in docs if (match := re.search(rf"^    {argument}: (\S+ \S+ \S+)", doc, re.MULTILINE))
         }

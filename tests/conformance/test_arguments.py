@@ -39,7 +39,7 @@ def non_default(cell, name, default):
         "constraint": keras.constraints.MaxNorm(2.0),
         "seed": 7,
     }
-    known["method"] = "semeniuta" if archs.get(cell).candidate else "zaremba"
+    known["method"] = "semeniuta" if archs.get(cell, "cell").candidate else "zaremba"
     kind = name.rpartition("_")[2]
     if kind in known:
         return known[kind]
@@ -60,7 +60,7 @@ def arguments_of(cls):
 
 def all_non_default(name):
     """Another value than its default for every argument of a cell that it can have together with the others."""
-    cls = archs.get(name)
+    cls = archs.get(name, "cell")
     given = {key: non_default(name, key, default) for key, default in arguments_of(cls).items()}
     if cls.candidate is None:
         del given["recurrent_dropout"]
@@ -71,7 +71,7 @@ def all_non_default(name):
 
 @each_cell
 def test_config_is_complete(name):
-    cls, given = archs.get(name), all_non_default(name)
+    cls, given = archs.get(name, "cell"), all_non_default(name)
     default, config = cls(UNITS).get_config(), cls(UNITS, **given).get_config()
     assert [key for key in given if config[key] == default[key]] == []
     assert cls.from_config(config).get_config() == config
@@ -79,7 +79,7 @@ def test_config_is_complete(name):
 
 @each_cell
 def test_config_of_a_subclass_keeps_the_arguments_of_its_base(name):
-    class Mine(archs.get(name)):
+    class Mine(archs.get(name, "cell")):
         def __init__(self, units, *, extra=1.0, **kwargs):
             super().__init__(units, **kwargs)
             self.extra = extra
@@ -104,7 +104,7 @@ def test_regularizers_and_constraints_act_on_the_weights_of_their_role(name):
 
 @each_cell
 def test_activations_and_initializers_act(name):
-    settings = arguments_of(archs.get(name))
+    settings = arguments_of(archs.get(name, "cell"))
     for argument in (a for a in settings if a.endswith("activation")):
         changed = recurrent(name, arguments={argument: "softsign"})
         assert np.abs(changed(inputs()) - recurrent(name)(inputs())).max() > 1e-3, argument
@@ -122,7 +122,7 @@ def test_activations_and_initializers_act(name):
 @each_case
 def test_every_activation_argument_acts_wherever_it_can(name, case):
     """With softsign for all of them, a step holds no other squashing function but those that its paper fixes."""
-    settings = arguments_of(archs.get(name))
+    settings = arguments_of(archs.get(name, "cell"))
     given = dict.fromkeys((argument for argument in settings if argument.endswith("activation")), "softsign")
     cell = recurrent(name, case=case | given).cell
     step = tf.function(lambda x, states: cell(x, states)[1])
@@ -147,8 +147,8 @@ def fingerprint(name, arguments):
 OWN_ARGUMENTS = [
     (name, argument)
     for name in CELLS
-    if "__init__" in vars(archs.get(name))
-    for argument in inspect.signature(archs.get(name).__init__).parameters
+    if "__init__" in vars(archs.get(name, "cell"))
+    for argument in inspect.signature(archs.get(name, "cell").__init__).parameters
     if argument not in ("self", "units", "kwargs")
 ]
 
@@ -156,7 +156,7 @@ OWN_ARGUMENTS = [
 @pytest.mark.sampled(3)
 @pytest.mark.parametrize(("name", "argument"), OWN_ARGUMENTS)
 def test_every_argument_of_its_own_acts(name, argument):
-    value = non_default(name, argument, arguments_of(archs.get(name))[argument])
+    value = non_default(name, argument, arguments_of(archs.get(name, "cell"))[argument])
     cases = [case for case in cases_of(name) if argument not in case]  # some act beside another only
 
     def acts(case):
@@ -248,7 +248,7 @@ def test_gates_have_the_roles_that_they_play(name, case):
 
 @each_cell
 def test_forget_bias_starts_so_that_the_cell_keeps(name):
-    if "unit_forget_bias" not in arguments_of(archs.get(name)):
+    if "unit_forget_bias" not in arguments_of(archs.get(name, "cell")):
         return
     draw = keras.initializers.RandomNormal(seed=1)
     cells = [create(name, UNITS, unit_forget_bias=on, bias_initializer=draw) for on in (True, False)]

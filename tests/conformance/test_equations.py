@@ -79,7 +79,7 @@ def test_every_weight_matters(name):
 
 @each_cell
 def test_documented_weights_are_the_built_weights(name):
-    rows = re.findall(r"^\| (\w+) \| .+ \| \((.+)\) \|$", inspect.getdoc(archs.get(name)), re.MULTILINE)
+    rows = re.findall(r"^\| (\w+) \| .+ \| \((.+)\) \|$", inspect.getdoc(archs.get(name, "cell")), re.MULTILINE)
     sizes = {"d": FEATURES, "n": UNITS, "m": UNITS, "p": recurrent(name).cell.output_size}
     documented = {
         weight: tuple(eval(re.sub(r"(\d)([a-z])", r"\1*\2", size), sizes) for size in shape.split(",") if size.strip())

@@ -20,7 +20,7 @@ def test_catalog_is_complete_and_not_empty(folder, names):
 
 @each_cell
 def test_cell_is_exported_and_registered(name):
-    cls = archs.get(name)
+    cls = archs.get(name, "cell")
     assert getattr(archs, cls.__name__) is cls
     assert keras.saving.get_registered_name(cls) == f"archs>{cls.__name__}"
     assert cls.__name__.lower() == name.replace("_", "") + "cell"
@@ -28,7 +28,7 @@ def test_cell_is_exported_and_registered(name):
 
 @each_cell
 def test_cell_page_has_all_its_sections(name):
-    page = inspect.getdoc(archs.get(name))
+    page = inspect.getdoc(archs.get(name, "cell"))
     sections = ["Equations:", "Weights", "Departures", "Args:", "Call arguments:", "Returns:", "Raises:", "Example:"]
     assert [s for s in sections if s not in page] == []
     assert [page.index(s) for s in sections] == sorted(page.index(s) for s in sections)

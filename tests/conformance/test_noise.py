@@ -42,7 +42,7 @@ each_regularizer = pytest.mark.parametrize(
         for name in CELLS
         for regularizer, arguments in REGULARIZERS.items()
         for layer in (archs.Recurrent, keras.layers.RNN)
-        if (regularizer != "semeniuta" or archs.get(name).candidate)
+        if (regularizer != "semeniuta" or archs.get(name, "cell").candidate)
         and (layer is archs.Recurrent or regularizer in ("recurrent_dropout", "zoneout"))
     ],
 )
@@ -115,7 +115,7 @@ def test_recurrent_dropout_is_constant_in_time(name, layer, monkeypatch):
     np.testing.assert_array_equal(used, [used[0]] * len(used))
 
 
-@pytest.mark.parametrize("name", [name for name in CELLS if archs.get(name).candidate])
+@pytest.mark.parametrize("name", [name for name in CELLS if archs.get(name, "cell").candidate])
 def test_semeniutas_dropout_drops_the_candidate_alone(name, monkeypatch):
     """With the candidates of one step given to another, nothing random is left between the two."""
     built = recurrent(name, arguments=REGULARIZERS["semeniuta"] | {"seed": 1})
@@ -159,7 +159,7 @@ def test_zoneout_keeps_units_of_the_old_states(name):
 
 @each_cell
 def test_zoneout_of_one_rate_per_state_and_its_expectation(name):
-    cls = archs.get(name)
+    cls = archs.get(name, "cell")
     exact = recurrent(name)
     old, x = initial(exact), tf.constant(inputs()[:, 0])
     new = numpy(exact.cell(x, [tf.constant(s) for s in old])[1])
@@ -183,7 +183,7 @@ def test_dropout_method_that_does_not_fit_is_refused(name):
         create(name, UNITS, dropout_method="moon")
     with pytest.raises(ValueError, match=r"Expected no `recurrent_dropout` with .* received 0\.5"):
         create(name, UNITS, dropout_method="zaremba", recurrent_dropout=0.5)
-    if archs.get(name).candidate is None:
+    if archs.get(name, "cell").candidate is None:
         with pytest.raises(ValueError, match="with `dropout_method='gal'`, received 'semeniuta'"):
             create(name, UNITS, dropout_method="semeniuta", recurrent_dropout=0.5)
 

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 import archs
-from tests.conformance.catalog import each_architecture, request, small_model
+from tests.conformance.catalog import ARCHS, request, small_model, takes
 
 
 @keras.saving.register_keras_serializable(package="tests")
@@ -31,7 +31,7 @@ FOREIGN = [keras.layers.LSTMCell, keras.layers.GRUCell, keras.layers.SimpleRNNCe
 
 
 @pytest.mark.sampled(3)
-@each_architecture
+@pytest.mark.parametrize("arch", [arch for arch in ARCHS if takes(arch, "cell")])
 @pytest.mark.parametrize("cell", [*FOREIGN, lambda units: keras.layers.GRUCell(units)])
 def test_architecture_takes_cells_of_others(arch, cell, tmp_path):
     options = {"attention": None} if arch == "encoder_decoder_lstm" else {}

@@ -21,7 +21,7 @@ from tests.conformance.catalog import (
     small_model,
 )
 
-OF_TOKENS = [arch for arch in ARCHS if "mask_zero" in inspect.signature(archs.get(arch)).parameters]
+OF_TOKENS = [arch for arch in ARCHS if "mask_zero" in inspect.signature(archs.get(arch, "arch")).parameters]
 
 
 SIDES = {"pre": lambda n: slice(7 - n, 7), "post": lambda n: slice(0, n)}
@@ -33,7 +33,7 @@ each_padding = pytest.mark.parametrize("padding", ["pre", pytest.param("post", m
 
 def model_of_tokens(arch, **options):
     """A small model, of random weights, over the tokens 0 to 8."""
-    named = inspect.signature(archs.get(arch)).parameters
+    named = inspect.signature(archs.get(arch, "arch")).parameters
     given = {"vocabulary": 9, "bidirectional": True, "return_sequences": True, "outputs": 9, "strides": 1}
     model = small_model(arch, **{name: value for name, value in given.items() if name in named} | options)
     randomize(model)

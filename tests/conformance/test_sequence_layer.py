@@ -91,7 +91,7 @@ def test_reset_state_restores_the_initial_state_of_the_cell(name, monkeypatch):
     def halves(self, batch_size):
         return [keras.ops.full((batch_size, size), 0.5, dtype=self.compute_dtype) for size in self.state_size]
 
-    monkeypatch.setattr(archs.get(name), "get_initial_state", halves)
+    monkeypatch.setattr(archs.get(name, "cell"), "get_initial_state", halves)
     layer = recurrent(name, stateful=True)
     first = layer(inputs())
     layer.reset_state()

@@ -39,7 +39,7 @@ def computed():
     x = draw.normal(size=(3, 5, 4)).astype("float32")
     for name in archs.list_cells():
         case = getattr(importlib.import_module(f"tests.reference.{name}"), "CASES", [{}])[0]
-        layer = archs.Recurrent(archs.create(name, 6, **case), return_sequences=True, return_state=True)
+        layer = archs.Recurrent(archs.create(name, 6, kind="cell", **case), return_sequences=True, return_state=True)
         layer.build(x.shape)
         layer.set_weights([0.5 * draw.normal(size=w.shape) for w in layer.weights])
         mask = keras.ops.convert_to_tensor(MASK)

@@ -9,10 +9,10 @@ import archs
 
 @pytest.mark.sampled(3)
 @pytest.mark.parametrize(
-    "name", [name for name in archs.list_cells() if archs.get(name).keeping + archs.get(name).writing]
+    "name", [name for name in archs.list_cells() if archs.get(name, "cell").keeping + archs.get(name, "cell").writing]
 )
 def test_every_bias_of_a_gated_cell_gets_its_times(name):
-    cell = archs.create(name, 1000, use_bias=True, bias_initializer=archs.ChronoInitializer(100.0, seed=0))
+    cell = archs.create(name, 1000, kind="cell", use_bias=True, bias_initializer=archs.ChronoInitializer(100.0, seed=0))
     cell.build((None, 2))
     for bias in (np.asarray(w) for w in cell.weights if w.name.startswith("bias")):
         blocks = dict(zip(cell.gates, bias.reshape(-1, 1000), strict=False))
@@ -40,7 +40,7 @@ def test_keeping_and_writing_gates_mirror_each_other():
 )
 def test_the_sign_is_of_what_keeps_the_memory(name, gate, sign):
     """With the bias far in the direction of the sign, a step changes nothing."""
-    cell = archs.create(name, 6, bias_initializer=archs.ChronoInitializer(1e30))
+    cell = archs.create(name, 6, kind="cell", bias_initializer=archs.ChronoInitializer(1e30))
     cell.build((None, 2))
     h = keras.ops.ones((1, 6)) * 0.5
     bias = np.zeros((len(cell.gates), 6))

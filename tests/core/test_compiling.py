@@ -11,7 +11,7 @@ from tests.conformance import catalog
 from tests.conformance.catalog import FEATURES
 
 UNITS = compiling.UNITS[0]
-FUSED = [name for name in archs.list_cells() if archs.get(name).coefficients is None]
+FUSED = [name for name in archs.list_cells() if archs.get(name, "cell").coefficients is None]
 SHAPES = [(20, 23), (17, 40), (1, 5)]
 
 
@@ -23,7 +23,7 @@ def not_compiled(monkeypatch):
 
 def layer_of(name, dtype="float64", jit_compile="auto", **arguments):
     keras.utils.set_random_seed(1)
-    cell = archs.create(name, UNITS, dtype=dtype, **catalog.cases_of(name)[0], **arguments)
+    cell = archs.create(name, UNITS, kind="cell", dtype=dtype, **catalog.cases_of(name)[0], **arguments)
     layer = archs.Recurrent(cell, return_sequences=True, return_state=True, jit_compile=jit_compile)
     layer.build((None, None, FEATURES))
     return layer
@@ -78,7 +78,7 @@ def test_it_equals_the_loop_of_the_graph_for_any_batch_and_time(name, not_compil
             not_compiled()
         step = step_of(layer_of(name, **noise))
         results.append([step(*batch_of(*shape)) for shape in SHAPES])
-        assert is_compiled(step) == (compiled and not archs.get(name).reads_memory)
+        assert is_compiled(step) == (compiled and not archs.get(name, "cell").reads_memory)
     for ours, theirs in zip(*results, strict=True):
         expect_equal(ours, theirs, 1e-12)
 

@@ -67,7 +67,7 @@ def test_what_is_forgotten_and_what_is_kept_forever():
         np.testing.assert_allclose(linear_scan(tf.constant(a), tf.constant(b)), looped(a, b), rtol=0, atol=1e-4)
 
 
-@pytest.mark.parametrize("name", [name for name in archs.list_cells() if archs.get(name).coefficients])
+@pytest.mark.parametrize("name", [name for name in archs.list_cells() if archs.get(name, "cell").coefficients])
 @pytest.mark.parametrize("backwards", [False, True])
 @pytest.mark.parametrize("zeros", [False, True])
 def test_recurrent_equals_the_loop_over_many_chunks_and_masks(name, backwards, zeros):

@@ -8,6 +8,7 @@ import tomllib
 import pytest
 
 import archs
+from archs.__main__ import page
 from archs._core import registry
 
 
@@ -21,6 +22,27 @@ def test_get_and_create():
     assert archs.get("lstm") is archs.LSTMCell
     assert archs.get("vanilla_lstm") is archs.vanilla_lstm
     assert archs.create("lstm", 3).units == 3
+
+
+def test_a_cell_and_an_architecture_may_share_a_name(monkeypatch):
+    monkeypatch.setattr(registry, "_entries", dict(registry._entries))
+
+    def lstm():
+        """An architecture."""
+
+    lstm.__module__ = "somewhere.lstm"
+    registry.arch(paper="", url="", year=0)(lstm)
+    assert archs.get("lstm", "cell") is archs.LSTMCell
+    assert archs.get("lstm", kind="arch") is lstm
+    assert archs.create("lstm", 3, kind="cell").units == 3
+    assert [entry.kind for entry in registry.entries(pattern="lstm")] == ["arch", "cell"]
+    assert page("lstm").count("lstm: archs.") == 2
+    with pytest.raises(ValueError, match="`kind` to be 'cell' or 'arch' with 'lstm', which is both, received None"):
+        archs.get("lstm")
+    with pytest.raises(ValueError, match="`kind` to be one of None, 'cell', 'arch', received 'layer'"):
+        archs.create("lstm", 3, kind="layer")
+    with pytest.raises(ValueError, match="Expected an architecture of the catalog, received 'gru'"):
+        archs.get("gru", "arch")
 
 
 @pytest.mark.parametrize(

@@ -59,7 +59,7 @@ def test_the_cell_is_one_flag(name, cell):
     cells = [layer for layer in model._flatten_layers() if isinstance(layer, archs.Cell)]
     inner = [getattr(one, "cell", one) for one in cells]
     assert inner
-    assert {type(one) for one in inner} <= {archs.get(cell), archs.AttentionDecoderCell}
+    assert {type(one) for one in inner} <= {archs.get(cell, "cell"), archs.AttentionDecoderCell}
     assert isinstance(model, keras.Model)
 
 

@@ -100,7 +100,7 @@ class TensorFlow:
         if implementation == "keras.layers":
             kind = {"lstm": keras.layers.LSTM, "gru": keras.layers.GRU, "simple_rnn": keras.layers.SimpleRNN}[cell]
             return kind(units, return_sequences=phase != "fit", dtype=policy)
-        made = archs.create(cell, units, dtype=policy)
+        made = archs.create(cell, units, kind="cell", dtype=policy)
         if made.reads_memory:  # 50 entries for each row
             made.memorize(self.tf.random.normal((batch, 50, units)))
         layer = archs.Recurrent if implementation == "archs" or phase == "step" else keras.layers.RNN
