@@ -263,7 +263,17 @@ def test_two_models_of_one_name_are_refused_by_keras():
 
 
 # What factories say of an argument begins alike in all of them, but for these, which mean something else in each.
-OWN_WORDS = ("features", "units", "outputs", "cell", "dropout", "recurrent_dropout", "residual", "return_sequences")
+OWN_WORDS = (
+    "features",
+    "units",
+    "outputs",
+    "cell",
+    "dropout",
+    "recurrent_dropout",
+    "residual",
+    "return_sequences",
+    "tied",
+)
 
 
 SIGNATURES = [inspect.signature(archs.get(arch, "arch")) for arch in ARCHS]

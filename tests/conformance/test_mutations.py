@@ -106,7 +106,7 @@ def drop_a_bias(cls):
 
     def weight(self, name, *args, **kwargs):
         variable = archs.Cell.weight(self, name, *args, **kwargs)
-        return keras.ops.zeros(variable.shape, variable.dtype) if name.startswith("bias") else variable
+        return keras.ops.zeros(variable.shape, variable.dtype) if "bias" in name else variable
 
     return {"weight": weight}
 
@@ -122,25 +122,24 @@ def drop_a_config_key(cls):
 
 
 class _Turning:
-    """A step whose recurrent kernels are transposed."""
+    """A step that transposes the kernels of one of its products."""
 
-    def __init__(self, step):
-        self._step = step
+    def __init__(self, step, name):
+        self._step, self._product = step, getattr(step, name)
+        setattr(self, name, self._turned)
 
     def __getattr__(self, name):
         return getattr(self._step, name)
 
-    def recurrent_product(self, a, kernel, *args):
+    def _turned(self, a, kernel, *args):
         turned = keras.ops.transpose(kernel) if len(kernel.shape) > 1 else keras.ops.flip(kernel)
-        return self._step.recurrent_product(a, keras.ops.reshape(turned, kernel.shape), *args)
+        return self._product(a, keras.ops.reshape(turned, kernel.shape), *args)
 
 
 def transpose_a_recurrent_kernel(cls):
-    if "recurrent_product" not in inspect.getsource(cls):
-        return {}
-
-    right = cls.recur
-    return {"recur": lambda self, x, states, step: right(self, x, states, _Turning(step))}
+    source, right = inspect.getsource(cls), cls.recur
+    name = next((name for name in ("recurrent_product", "product") if f"step.{name}(" in source), None)
+    return {} if name is None else {"recur": lambda self, x, states, step: right(self, x, states, _Turning(step, name))}
 
 
 MUTATIONS = [swap_two_gates, read_an_old_state, drop_a_bias, drop_a_config_key, transpose_a_recurrent_kernel]
@@ -152,10 +151,11 @@ NET = [
 
 def without(cls):
     """What cannot be mutated: there is no gate to swap, no recurrent product and no state updated by name, or all that
-    but the state is the matter of an inner cell."""
+    but the state is the matter of an inner cell or, in a grid, of sides."""
     gates = [] if cls.gates else [swap_two_gates]
     inner = [drop_a_bias, transpose_a_recurrent_kernel] * cls.reads_memory
-    return gates + inner + [read_an_old_state, transpose_a_recurrent_kernel] * bool(cls.coefficients)
+    states = [read_an_old_state] * (cls is archs.GridLSTMCell)
+    return gates + inner + states + [read_an_old_state, transpose_a_recurrent_kernel] * bool(cls.coefficients)
 
 
 def caught_by(name):
