@@ -3,18 +3,11 @@
 import keras
 from keras import ops
 
-from archs._core import checks
+from archs._core import checks, inner
 from archs._core.cell import Cell
 from archs._core.policy import InPolicyOf
-from archs._core.registry import cell, make_cell
+from archs._core.registry import cell
 from archs._core.step import Step
-
-_SHARED = ("activation", "use_bias", "dtype")
-_SHARED += tuple(
-    f"{role}_{kind}"
-    for role in ("kernel", "recurrent", "bias")
-    for kind in ("initializer", "regularizer", "constraint")
-)
 
 
 @cell(paper="Bahdanau et al. 2014; Luong et al. 2015", url="https://arxiv.org/abs/1409.0473", year=2014)
@@ -99,16 +92,8 @@ class AttentionDecoderCell(Cell):
     reads_memory = True
 
     def __init__(self, units, *, cell="lstm", attention="bahdanau", memory_size=None, **kwargs):
-        if not isinstance(cell, Cell):
-            units = checks.positive_integer("units", units)
-            given = {name: kwargs[name] for name in _SHARED if kwargs.get(name) is not None}
-            cell = make_cell(cell, units, **given | ({"name": "inner"} if isinstance(cell, (str, type)) else {}))
-        if not isinstance(cell, Cell):
-            raise ValueError(f"Expected `cell` to make an inner cell of the catalog, received {cell!r}.")
-        for name in ("dropout", "recurrent_dropout", "dropout_method"):
-            kwargs.setdefault(name, getattr(cell, name))
-        zoneout = cell.zoneout if isinstance(cell.zoneout, list) else [cell.zoneout] * len(cell.states)
-        kwargs.setdefault("zoneout", [0.0, *zoneout] if any(zoneout) else 0.0)
+        cell = inner.make_inner(cell, units, kwargs)
+        kwargs.setdefault("zoneout", inner.zoneout_of(cell, before=1, after=0))
         self.candidate, self.one_memory = cell.candidate, cell.one_memory  # the checks of Cell read them
         super().__init__(units, **kwargs)
         self.cell = cell
@@ -121,60 +106,41 @@ class AttentionDecoderCell(Cell):
         self.product_sizes, self.inner_sizes = cell.product_sizes, cell.inner_sizes
 
     def get_config(self):
-        cell = keras.saving.serialize_keras_object(self.cell)
-        cell.pop("build_config", None)  # this cell builds it
-        return super().get_config() | {"cell": cell}
+        return super().get_config() | {"cell": inner.serialized(self.cell)}
 
     @classmethod
     def from_config(cls, config):
-        if isinstance(config["cell"], dict):
-            config = config | {"cell": keras.saving.deserialize_keras_object(config["cell"])}
-        return super().from_config(config)
+        return super().from_config(inner.deserialized(config))
 
     def build(self, input_shape):
         super().build(input_shape)
-        d, n, m, inner = input_shape[-1], self.units, self.memory_size, self.cell.state_size[0]
+        d, n, m, size = input_shape[-1], self.units, self.memory_size, self.cell.state_size[0]
         self.cell.build((None, d + (m if self.attention == "bahdanau" else n)))
         self._drawn.extend(self.cell._drawn)
         self.memory_kernel = self.weight(
-            "memory_kernel", (m, n if self.attention == "bahdanau" else inner), role="kernel"
+            "memory_kernel", (m, n if self.attention == "bahdanau" else size), role="kernel"
         )
         if self.attention == "bahdanau":
-            self.query_kernel = self.weight("query_kernel", (inner, n), role="kernel")
+            self.query_kernel = self.weight("query_kernel", (size, n), role="kernel")
             self.score_kernel = self.weight("score_kernel", (n,), role="kernel")
-        self.attention_kernel = self.weight("attention_kernel", (m + inner, n), role="kernel")
+        self.attention_kernel = self.weight("attention_kernel", (m + size, n), role="kernel")
 
     def prepare(self, memory, mask):
         return [ops.matmul(memory, self.memory_kernel), memory, mask]
 
     def project(self, inputs):
-        if not self._splits_inputs:
-            return inputs
-        return self.cell.add_bias(ops.matmul(inputs, self.cell.kernel[: inputs.shape[-1]]))
-
-    @property
-    def _splits_inputs(self):
-        """True if what f reads is a sum of products, so that the one with x can be taken out of a loop over time."""
-        return type(self.cell).project is Cell.project
+        return inner.project(self.cell, inputs)
 
     def recur(self, x, states, step):
         a, old = states[0], tuple(states[1:])
         if self.attention == "bahdanau":
             context, _ = self.look(old[0], step)
-            new = self._run(x, context, old, step)
+            new = inner.run(self.cell, x, context, old, step, step.product)
         else:
-            new = self._run(x, a, old, step)
+            new = inner.run(self.cell, x, a, old, step, step.product)
             context, _ = self.look(new[0], step)
         a = ops.tanh(step.product(ops.concatenate([context, new[0]], axis=-1), self.attention_kernel))
         return a, *new
-
-    def _run(self, x, fed, states, step):
-        """The states of f after a step that reads x and `fed`."""
-        if self._splits_inputs:
-            x = x + step.product(fed, self.cell.kernel[self.input_spec.axes[-1] :])
-        else:
-            x = ops.cast(self.cell.project(ops.concatenate([x, fed], axis=-1)), fed.dtype)
-        return self.cell.recur(x, states, step.of(self.cell))
 
     def look(self, h, step):
         """The context (batch, m) and the attention weights (batch, memory time) for outputs h of the inner cell."""
