@@ -4,7 +4,7 @@
 factory and cell class stands in this namespace: `archs.vanilla_lstm(...)`, `archs.LSTMCell(...)`.
 """
 
-from archs._core import decoding, exchange, generation, losses, registry as _registry
+from archs._core import decoding, exchange, generation, losses, registry as _registry, tracing
 from archs._core.cell import Cell
 from archs._core.chrono import ChronoInitializer
 from archs._core.recurrent import Recurrent
@@ -29,6 +29,7 @@ __all__ = [
     "list_archs",
     "list_cells",
     "losses",
+    "tracing",
     *sorted(_members),
 ]
 

@@ -92,12 +92,15 @@ def inputs(time=TIME, seed=2):
 
 def initial(layer, seed=3):
     """Random states that can come up: clocks, which differ between the sequences of a batch, count whole steps, and
-    a memory in parts is positive."""
+    a memory in parts is positive, and the weightings of heads are distributions."""
     states = []
     for i, (name, size) in enumerate(zip(layer.cell.states, layer.cell.state_size, strict=True)):
         state = random(BATCH, size, seed=[seed, i], scale=0.5)
         if name in layer.cell.clocks:
             state = np.arange(BATCH)[:, None] + 1.0
+        if name == "weightings":
+            of_heads = np.exp(state).reshape(BATCH, -1, layer.cell.memory_locations)
+            state = (of_heads / of_heads.sum(axis=-1, keepdims=True)).reshape(state.shape)
         states.append(np.abs(state) + 0.5 if name in layer.cell.one_memory else state)
     return states
 

@@ -80,11 +80,12 @@ def test_every_weight_matters(name):
 @each_cell
 def test_documented_weights_are_the_built_weights(name):
     rows = re.findall(r"^\| (\w+) \| .+ \| \((.+)\) \|$", inspect.getdoc(archs.get(name, "cell")), re.MULTILINE)
-    sizes = {"d": FEATURES, "n": UNITS, "m": UNITS, "p": recurrent(name).cell.output_size}
+    cell = recurrent(name).cell
+    sizes = {"d": FEATURES, "n": UNITS, "m": getattr(cell, "memory_width", UNITS), "p": cell.output_size}
     documented = {
         weight: tuple(eval(re.sub(r"(\d)([a-z])", r"\1*\2", size), sizes) for size in shape.split(",") if size.strip())
         for weight, shape in rows
     }
-    built = {w.name: tuple(w.shape) for w in recurrent(name).weights}
+    built = {w.name: tuple(w.shape) for w in cell.weights}
     assert built == documented
     assert list(built) == list(documented)

@@ -27,11 +27,12 @@ class PlainCell(keras.layers.Layer):
         return super().get_config() | {"units": self.units}
 
 
+WRAPPING = ("ntm",)  # which run a step of a cell within their own: it has to be of the catalog
 FOREIGN = [keras.layers.LSTMCell, keras.layers.GRUCell, keras.layers.SimpleRNNCell, PlainCell]
 
 
 @pytest.mark.sampled(3)
-@pytest.mark.parametrize("arch", [arch for arch in ARCHS if takes(arch, "cell")])
+@pytest.mark.parametrize("arch", [arch for arch in ARCHS if takes(arch, "cell") and arch not in WRAPPING])
 @pytest.mark.parametrize("cell", [*FOREIGN, lambda units: keras.layers.GRUCell(units)])
 def test_architecture_takes_cells_of_others(arch, cell, tmp_path):
     options = {"attention": None} if arch == "encoder_decoder_lstm" else {}

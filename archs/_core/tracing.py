@@ -1,0 +1,63 @@
+"""What a trained cell did in each time step: its states, or what it makes of them, such as where it looked."""
+
+import keras
+import numpy as np
+from keras import ops
+
+from archs._core.recurrent import Recurrent
+
+
+def trace(model, inputs, layer=None):
+    """Runs a recurrent layer of a model step by step and returns what its cell did in each step, for pictures.
+
+    It begins from the cell's initial state, also in a stateful layer, and leaves the layer as it is.
+
+    Args:
+        model: of a factory, or another functional model with an `archs.Recurrent` in it.
+        inputs: as the model takes them.
+        layer: None, or the name of the layer; needed where there are several.
+
+    Returns:
+        A dict of float32 NumPy arrays (batch, time, ...), in the order of time in which the layer reads: what the
+        `observed` of the cell returns (see `archs.NTMCell`), of other cells the states by their names. Where a mask
+        leaves a step out, all is as in the step before.
+
+    Raises:
+        ValueError: the model has no such layer, or several and no `layer` is named.
+
+    Example:
+
+    >>> import keras, archs
+    >>> model = archs.ntm(features=4, units=6, outputs=2, memory_locations=16, memory_width=3)
+    >>> archs.tracing.trace(model, keras.ops.ones((3, 5, 4)))["read_weightings"].shape
+    (3, 5, 1, 16)
+    """
+    layer = _layer_of(model, layer)
+    takes = layer.input if isinstance(layer.input, list) else [layer.input]
+    given = keras.Model(model.input, takes)(inputs)
+    sequences, *more = given if isinstance(given, (list, tuple)) else [given]
+    masks = [tensor for tensor in more if len(tensor.shape) == 2]
+    mask = ops.cast(masks[0], "bool") if masks else getattr(sequences, "_keras_mask", None)
+    cell, rows = layer.cell, sequences.shape[0]
+    times = range(sequences.shape[1])
+    states, seen = cell.get_initial_state(rows), []
+    for t in reversed(times) if layer.go_backwards else times:
+        _, new = cell(sequences[:, t], states)
+        if mask is not None:
+            new = [ops.where(mask[:, t, None], a, b) for a, b in zip(new, states, strict=True)]
+        states = new
+        seen.append(states)
+    states = [ops.stack(of_steps, axis=1) for of_steps in zip(*seen, strict=True)]
+    found = cell.observed(states) if hasattr(cell, "observed") else dict(zip(cell.states, states, strict=True))
+    return {name: np.asarray(ops.convert_to_numpy(ops.cast(value, "float32"))) for name, value in found.items()}
+
+
+def _layer_of(model, name):
+    layers = {layer.name: layer for layer in model.layers if isinstance(layer, Recurrent)}
+    if name in layers:
+        return layers[name]
+    if name is None and len(layers) == 1:
+        return next(iter(layers.values()))
+    raise ValueError(
+        f"Expected a model with one `archs.Recurrent`, or `layer` to name one of {list(layers)}, received {name!r}."
+    )
