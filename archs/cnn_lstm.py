@@ -3,7 +3,15 @@
 import keras
 
 from archs._core import checks
-from archs._core.frames import EachFrame, TimeBatchNormalization, TimeConvolution, holds_batch_normalization
+from archs._core.frames import (
+    EachFrame,
+    TimeBatchNormalization,
+    TimeConvolution,
+    backbone_of,
+    convolution_settings,
+    convolve,
+    holds_batch_normalization,
+)
 from archs._core.head import head, outputs_of
 from archs._core.inputs import sequence_inputs
 from archs._core.model import SequenceModel
@@ -106,11 +114,7 @@ def cnn_lstm(
     convolutions = {"filters": filters, "kernel_size": kernel_size, "strides": strides, "normalization": normalization}
     if backbone is not None:
         _check_backbone(backbone, convolutions, lengths)
-    filters = (32, 64) if filters is None else filters if isinstance(filters, (tuple, list)) else [filters]
-    filters = [checks.positive_integer("filters", n) for n in filters]
-    kernel_size = checks.positive_integer("kernel_size", 3 if kernel_size is None else kernel_size)
-    strides = checks.positive_integer("strides", 2 if strides is None else strides)
-    checks.one_of("normalization", normalization, (None, "batch", "layer"))
+    filters, kernel_size, strides, normalization = convolution_settings(**convolutions)
     dropout = checks.rate("dropout", dropout)
     recurrent_dropout = checks.rate("recurrent_dropout", recurrent_dropout)
     return_sequences = checks.flag("return_sequences", return_sequences)
@@ -136,9 +140,7 @@ def cnn_lstm(
 
     if backbone is not None or (is_frames and normalization is None):
         frame = keras.Input(sequences.shape[2:], name="frame", dtype=sequences.dtype)
-        seen = frame if backbone is None else backbone(frame)
-        for n in filters if backbone is None else ():
-            seen = keras.layers.Conv2D(n, padding="same", **given)(seen)
+        seen = convolve(frame, dtype=policy, **convolutions) if backbone is None else backbone(frame)
         seen_by = policy if backbone is None else backbone.dtype_policy
         if len(seen.shape) > 2:
             seen = keras.layers.Flatten(dtype=seen_by)(seen)
@@ -170,11 +172,7 @@ def cnn_lstm(
 
 
 def _check_backbone(backbone, convolutions, lengths):
-    if not isinstance(backbone, keras.layers.Layer):
-        raise ValueError(f"Expected `backbone` to be a keras.Model or a layer, received {backbone!r}.")
-    given = {name: value for name, value in convolutions.items() if value is not None}
-    if given:
-        raise ValueError(f"Expected no {', '.join(f'`{name}`' for name in given)} with a `backbone`, received {given}.")
+    backbone_of(backbone, convolutions)
     if lengths and holds_batch_normalization(backbone):
         raise ValueError(
             f"Expected a `backbone` without trainable BatchNormalization, whose statistics would take padding in, with "

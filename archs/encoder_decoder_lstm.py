@@ -1,14 +1,15 @@
 """Sequence to sequence: an encoder that reads one, a decoder that writes the other, attention between them."""
 
 import keras
-from keras import ops
 
 from archs._core import checks
+from archs._core.attention_losses import CoverageLoss
 from archs._core.cell import Cell
+from archs._core.decoder import attentive, attentive_start, run_decoder
 from archs._core.inputs import sequence_inputs
 from archs._core.model import SequenceModel
 from archs._core.recurrent import Recurrent
-from archs._core.registry import arch, entry, output_size, state_sizes
+from archs._core.registry import arch, state_sizes
 from archs._core.stack import make_cells
 
 
@@ -20,6 +21,11 @@ def encoder_decoder_lstm(
     *,
     cell="lstm",
     attention="bahdanau",
+    heads=1,
+    local=None,
+    window=10,
+    coverage=None,
+    coverage_loss=1.0,
     bidirectional=False,
     vocabulary=None,
     mask_zero=False,
@@ -38,7 +44,8 @@ def encoder_decoder_lstm(
                                                                                     -> (batch, steps, outputs)
 
     I. Sutskever, O. Vinyals, Q. V. Le, "Sequence to Sequence Learning with Neural Networks", NIPS 2014; with attention:
-    D. Bahdanau, K. Cho, Y. Bengio, 2014, and M.-T. Luong, H. Pham, C. D. Manning, 2015, see `attention_decoder`.
+    D. Bahdanau, K. Cho, Y. Bengio, 2014, and M.-T. Luong, H. Pham, C. D. Manning, 2015. `attention_decoder` has the
+    equations of these, and the sources of `local`, `coverage` and `heads`.
 
     In training the decoder is fed the tokens that it should have written before (teacher forcing): `decoder_inputs`
     are the targets one step later, a start token in front. `archs.decoding` writes without targets: `beam_search` and
@@ -46,7 +53,7 @@ def encoder_decoder_lstm(
 
     Each layer of the decoder starts from the final states of the encoder's layer of the same height, of a
     bidirectional one from the mean of both ways (Bahdanau: a dense layer on the way back's output). With several layers
-    it is the highest one that attends, and with `attention="luong"` that is fed what it saw in the step before. Where
+    it is the highest one that attends, and with Luong's attentions that is fed what it saw in the step before. Where
     `decoder_units` are other sizes, heights count from the top, the layers that a deeper decoder has below start as the
     encoder's lowest, and a state of another size goes through a dense layer with tanh, `bridge_<layer>_<state>`
     (Bahdanau et al. 2014, appendix A.2.2).
@@ -67,7 +74,14 @@ def encoder_decoder_lstm(
             for each cell of the list `cell`.
         outputs: number of tokens that the decoder can write; with `decoder_features`, of numbers in each step.
         cell: a catalog name, a cell class, or a function `units -> cell`; or a list of them, one per layer.
-        attention: `"bahdanau"`, `"luong"`, or None, with which the decoder knows the final states alone.
+        attention: `"bahdanau"`, `"luong"`, `"luong_dot"`, `"luong_concat"`, or None, with which the decoder knows the
+            final states alone. With `"luong_dot"` the encoder's last layer says as much as the decoder's.
+        heads: number of heads of attention; it divides the sizes of what both last layers say.
+        local: None, `"monotonic"` or `"predictive"`: which part of the inputs is looked at in a step.
+        window: of `local`, how far from its middle entries are read.
+        coverage: None, `"score"` or `"fertility"`: with attention `"bahdanau"` or `"luong_concat"`, it takes into
+            account what was looked at before.
+        coverage_loss: factor of See's loss of coverage, which a layer adds in training, as a mean over the tokens.
         bidirectional: whether the encoder reads both ways.
         vocabulary: None, or the number of tokens; the inputs are then ints below it, (batch, time).
         mask_zero: whether token 0 is padding, in the inputs and in the decoder's, wherever it stands, as in
@@ -103,8 +117,11 @@ def encoder_decoder_lstm(
     dropout = checks.rate("dropout", dropout)
     recurrent_dropout = checks.rate("recurrent_dropout", recurrent_dropout)
     bidirectional = checks.flag("bidirectional", bidirectional)
-    if attention is not None:
-        checks.one_of("attention", attention, ("bahdanau", "luong"))
+    coverage_loss = checks.not_negative("coverage_loss", coverage_loss)
+    looks = {"attention": attention, "heads": heads, "local": local, "window": window, "coverage": coverage}
+    if attention is None and (heads, local, coverage) != (1, None, None):
+        raise ValueError(f"Expected `heads`, `local` and `coverage` with an `attention`, received {looks}.")
+    checks.one_of("coverage", coverage, (None, "score", "fertility"))
     given = {"recurrent_dropout": recurrent_dropout, "dtype": dtype}
     encoder_cells = make_cells(cell, units, **given)
     policy = encoder_cells[0].dtype_policy.name
@@ -131,17 +148,8 @@ def encoder_decoder_lstm(
         finals = _bridged(finals, decoder_cells, policy)
     encoded = {"states": finals}
     if attention is not None:
-        inner = decoder_cells.pop()
-        if not isinstance(inner, Cell):
-            raise ValueError(
-                f"Expected a cell of the catalog for the layer that attends, received {inner!r}. Give this layer "
-                "another `cell`, or `attention=None`."
-            )
-        size, attentive = output_size(inner), entry("attention_decoder", "cell").target
-        decoder_cells.append(
-            attentive(size, cell=inner, attention=attention, memory_size=memory.shape[-1], dtype=policy)
-        )
-        finals[-1] = [ops.zeros_like(finals[-1][0]), *finals[-1]]
+        decoder_cells = attentive(decoder_cells, memory_size=memory.shape[-1], **looks)
+        finals[-1] = attentive_start(decoder_cells[-1], finals[-1], memory)
         encoded |= {"memory": memory} | ({} if mask is None else {"mask": mask})
     encoder = SequenceModel(inputs, encoded, name="encoder")
 
@@ -158,14 +166,13 @@ def encoder_decoder_lstm(
         prefix="decoder_",
     )
     inputs |= fed if lengths else {"decoder_inputs": fed}
-    for number, (one, states) in enumerate(zip(decoder_cells, encoded["states"], strict=True), 1):
-        layer = Recurrent(one, return_sequences=True, name=f"decoder_{number}")
-        reads = getattr(one, "reads_memory", False)
-        read = {"memory": encoded["memory"], "memory_mask": encoded.get("mask")} if reads else {}
-        sequences = layer(dropped(sequences, f"decoder_dropout_{number}"), initial_state=states, mask=mask, **read)
+    said, finals = run_decoder(decoder_cells, sequences, encoded, mask=mask, dropout=dropout)
+    if coverage is not None and coverage_loss:
+        overlap = finals[decoder_cells[-1].states.index("overlap")]
+        said = CoverageLoss("twice", coverage_loss, dtype=policy, name="coverage_loss")(said, overlap, mask=mask)
     # A loss or a client wants no half types: the answer has the dtype of the weights.
     dense = keras.layers.Dense(outputs, dtype=encoder_cells[0].variable_dtype, name="outputs")
-    return SequenceModel(inputs, dense(dropped(sequences, "dropout_out")), name=name)
+    return SequenceModel(inputs, dense(said), name=name)
 
 
 def _bridged(finals, cells, policy):

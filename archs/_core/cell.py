@@ -43,7 +43,7 @@ class Cell(keras.layers.SimpleRNNCell):
         clocks: names of the states that count time steps. Zoneout leaves them alone.
         keeping: names of gates that keep the memory when open, for `archs.ChronoInitializer`.
         writing: names of gates that write to the memory when open.
-        state_size: list of the sizes of the states.
+        state_size: list of the sizes of the states; None for one as long as the memory.
         product_sizes: list of the sizes of the inputs of recurrent products, one per site of
             `Step.recurrent_product`. A cell needs a second one where what enters has another size or is another state.
         inner_sizes: list of the sizes of the inputs of a cell's inner layers, for `Step.drop_input`.
@@ -268,7 +268,7 @@ class Cell(keras.layers.SimpleRNNCell):
         """The states as a tuple, if their number and sizes are right."""
         states = tuple(states) if isinstance(states, (list, tuple)) else (states,)
         expected, received = list(self.state_size), [s.shape[-1] if hasattr(s, "shape") else s for s in states]
-        if received != expected:
+        if len(received) != len(expected) or any(e not in (None, r) for e, r in zip(expected, received, strict=True)):
             raise ValueError(f"Expected states ({', '.join(self.states)}) of sizes {expected}, received {received}.")
         return states
 

@@ -44,6 +44,12 @@ def positive(name, value):
     return value
 
 
+def not_negative(name, value):
+    if number(name, value) < 0:
+        raise ValueError(f"Expected `{name}` to be 0 or more, received {value!r}.")
+    return value
+
+
 def between(name, value, low, high):
     if not isinstance(value, numbers.Real) or isinstance(value, bool) or not low <= value <= high:
         raise ValueError(f"Expected `{name}` to be from {low} to {high}, received {value!r}.")

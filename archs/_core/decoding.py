@@ -1,6 +1,6 @@
-"""Decoding by a trained model: beam search, sampling and attention weights of `encoder_decoder_lstm`, labels of CTC.
+"""Decoding by a trained model: beam search, sampling and attention weights, labels of CTC.
 
-All of it runs within a graph, too.
+Models with a decoder are those of `encoder_decoder_lstm` and `attention_captioner`. All of it runs within a graph, too.
 """
 
 import contextlib
@@ -20,7 +20,7 @@ class _Decoder:
         names = {layer.name for layer in getattr(model, "layers", [])}
         name = getattr(model, "name", model)
         if not {"encoder", "decoder_1", "outputs"} <= names:
-            raise ValueError(f"Expected a model of `encoder_decoder_lstm`, received {name!r}.")
+            raise ValueError(f"Expected a model of `encoder_decoder_lstm` or `attention_captioner`, received {name!r}.")
         if "decoder_embedding" not in names:
             raise ValueError(
                 f"Expected a model whose decoder writes tokens, received {name!r}, whose decoder reads vectors "
@@ -28,6 +28,7 @@ class _Decoder:
             )
         self.encoder, self.embedding = model.get_layer("encoder"), model.get_layer("decoder_embedding")
         self.outputs = model.get_layer("outputs")
+        self.draws = model.get_layer("decoder_draws") if "decoder_draws" in names else None
         count = sum(name.startswith("decoder_") and name.removeprefix("decoder_").isdecimal() for name in names)
         self.cells = [model.get_layer(f"decoder_{number}").cell for number in range(1, count + 1)]
 
@@ -72,6 +73,7 @@ class _Decoder:
         """Logits (batch, outputs) and the new states after `tokens` (batch,)."""
         x, new = generation.vectors(self.embedding, tokens), []
         for cell, old in zip(self.cells, states, strict=True):
+            x = self.draws(x) if self.draws and cell is self.cells[-1] else x
             x, after = cell(x, list(old), training=False)
             new.append(generation.kept(self.embedding, tokens, old, keras.tree.flatten(after)))
         return self.outputs(x), new
@@ -86,7 +88,7 @@ def beam_search(model, request, *, start, end, max_length, beam=1, length_penalt
     (batch,), one for each row, whose values are not looked at within a graph that XLA compiles.
 
     Args:
-        model: of `encoder_decoder_lstm`.
+        model: of `encoder_decoder_lstm` or `attention_captioner`.
         request: dict of `inputs` and, if the model takes them, `lengths`, as the model takes them; or the inputs alone.
         start: int, the token that the decoder is fed first; not 0 in a model with `mask_zero=True`.
         end: int, the token that ends a sequence.
@@ -102,7 +104,7 @@ def beam_search(model, request, *, start, end, max_length, beam=1, length_penalt
         -1e9.
 
     Raises:
-        ValueError: the model is no `encoder_decoder_lstm`, or an argument is out of its range, or of another shape or
+        ValueError: the model is neither, or an argument is out of its range, or of another shape or
             dtype. Within a graph, of what is not known before: InvalidArgumentError.
     """
     decoder = _Decoder(model)
@@ -261,12 +263,13 @@ def attention(model, request, decoder_inputs):
     """Attention weights of a decoder while it is fed given tokens.
 
     Args:
-        model: of `encoder_decoder_lstm`, with attention.
+        model: of `encoder_decoder_lstm`, with attention, or of `attention_captioner`.
         request: as for `beam_search`.
         decoder_inputs: int tensor (batch, steps): the start token, and what was written.
 
     Returns:
-        Float tensor (batch, steps, time): in each step a weight for each time step of the inputs, their sum one.
+        Float tensor (batch, steps, time): in each step a weight for each time step of the inputs, or each place of an
+        image, row by row; of several heads their mean. Their sum is one, but with `local="predictive"`.
 
     Raises:
         ValueError: the model has no attention; and see `beam_search`.
@@ -289,7 +292,7 @@ def attention(model, request, decoder_inputs):
         return t + 1, new, ops.slice_update(weights, (t, 0, 0), looked[None])
 
     with decoder.encoded(request, 1) as states:
-        weights = ops.zeros((steps, batch, ops.shape(request["inputs"])[1]))
+        weights = ops.zeros((steps, batch, ops.shape(calls.get(last).memory[2])[1]))
         loop = (ops.cast(0, "int32"), states, weights)
         _, _, weights = ops.while_loop(lambda t, *_: t < steps, body, loop)
     return ops.transpose(weights, (1, 0, 2))

@@ -1,7 +1,10 @@
-"""Convolutions over sequences: a layer for each frame, or along time; and what goes with them."""
+"""Convolutions over images and sequences: of one image, a layer for each frame, or along time; and backbones."""
 
 import keras
 from keras import ops
+
+from archs._core import checks
+from archs._core.names import nearest
 
 
 @keras.saving.register_keras_serializable(package="archs")
@@ -81,3 +84,61 @@ def holds_batch_normalization(layer):
     within = [*getattr(layer, "layers", []), *([layer.layer] if isinstance(layer, keras.layers.Wrapper) else [])]
     is_one = isinstance(layer, keras.layers.BatchNormalization) and layer.trainable
     return is_one or any(map(holds_batch_normalization, within))
+
+
+def convolution_settings(filters=None, kernel_size=None, strides=None, normalization=None):
+    """Settings of factories with convolutions, checked: the list of `filters` and the other three."""
+    filters = (32, 64) if filters is None else filters if isinstance(filters, (tuple, list)) else [filters]
+    filters = [checks.positive_integer("filters", n) for n in filters]
+    kernel_size = checks.positive_integer("kernel_size", 3 if kernel_size is None else kernel_size)
+    strides = checks.positive_integer("strides", 2 if strides is None else strides)
+    return filters, kernel_size, strides, checks.one_of("normalization", normalization, (None, "batch", "layer"))
+
+
+def convolve(image, *, dtype, **settings):
+    """Puts convolutions with rectified linear units onto a tensor (batch, height, width, channels).
+
+    Args:
+        image: of a functional model.
+        dtype: dtype policy of the layers.
+        **settings: of `convolution_settings`.
+    """
+    filters, kernel_size, strides, normalization = convolution_settings(**settings)
+    kinds = {"batch": keras.layers.BatchNormalization, "layer": keras.layers.LayerNormalization}
+    for n in filters:
+        activation = "relu" if normalization is None else None
+        layer = keras.layers.Conv2D(n, kernel_size, strides, padding="same", activation=activation, dtype=dtype)
+        image = layer(image)
+        if normalization is not None:
+            image = keras.layers.Activation("relu", dtype=dtype)(kinds[normalization](dtype=dtype)(image))
+    return image
+
+
+def backbone_of(backbone, convolutions, shape=None, weights=None):
+    """The network that a factory's `backbone=` names or is.
+
+    Args:
+        backbone: a `keras.Model` or a layer, or with `shape` a name of `keras.applications`.
+        convolutions: dict of the arguments of the convolutions in whose place it stands.
+        shape: (height, width, channels) of what it is to see.
+        weights: of one by name.
+
+    Raises:
+        ValueError: it is neither, or comes with arguments of the convolutions or, no name, with weights.
+    """
+    given = {name: value for name, value in convolutions.items() if value is not None}
+    if given:
+        raise ValueError(f"Expected no {', '.join(f'`{name}`' for name in given)} with a `backbone`, received {given}.")
+    if isinstance(backbone, str) and shape is not None:
+        known = {name for name in dir(keras.applications) if name[0].isupper()}
+        if backbone not in known:
+            raise ValueError(
+                f"Expected `backbone` to be a name of keras.applications, received {backbone!r}. "
+                f"{nearest(backbone, known)}"
+            )
+        return getattr(keras.applications, backbone)(include_top=False, weights=weights, input_shape=tuple(shape))
+    if not isinstance(backbone, keras.layers.Layer):
+        raise ValueError(f"Expected `backbone` to be a keras.Model or a layer, received {backbone!r}.")
+    if weights is not None:
+        raise ValueError(f"Expected no `weights` with a `backbone` that is no name, received {weights!r}.")
+    return backbone

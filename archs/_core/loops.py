@@ -4,7 +4,7 @@ import keras
 import tensorflow as tf
 from keras import ops
 
-from archs._core import compiling, external_memory
+from archs._core import calls, compiling, external_memory
 from archs._core.cell import Cell
 from archs._core.fused_loop import FusedLoop, floats
 from archs._core.policy import InPolicyOf
@@ -19,7 +19,8 @@ def is_fused(cell):
     loop = FusedLoop(cell, False, False, False)
     inputs = tf.zeros((1, cell.input_spec.axes[-1]), cell.compute_dtype)
     x = InPolicyOf(cell)([inputs], function=cell.project)
-    states = [tf.convert_to_tensor(s) for s in cell.get_initial_state(1)]
+    with calls.within(cell, calls.Call(memory=memory)):
+        states = [tf.convert_to_tensor(s) for s in cell.get_initial_state(1)]
     loop.examine(x[None], states, _weights(cell, memory), {"mask": None})
     return loop.is_fused
 

@@ -16,8 +16,10 @@ class SequenceModel(keras.Model):
 
     def __init__(self, inputs, outputs, name=None, **kwargs):
         super().__init__(inputs, outputs, name=name, **kwargs)
-        layers = [layer for layer in self.layers if not isinstance(layer, keras.layers.InputLayer)]
-        self.dtype_policy = layers[0].dtype_policy  # the last computes in the dtype of the weights
+        policies = [one.dtype_policy for one in self.layers if not isinstance(one, keras.layers.InputLayer)]
+        # A backbone has its own policy, and the last layer computes in the dtype of the weights.
+        mixed = [policy for policy in policies if policy.compute_dtype != policy.variable_dtype]
+        self.dtype_policy = (mixed or policies)[0]
 
     def __call__(self, inputs, *args, **kwargs):
         takes = self.input
@@ -35,8 +37,21 @@ class SequenceModel(keras.Model):
 def _checked(takes, values):
     """The values for an input `takes`, if they are padded and, where it takes integers, integers."""
     values = checks.dense(takes.name, values)
+    _check_shape(takes, tuple(getattr(values, "shape", ())))
     if takes.dtype != "int32" or isinstance(values, keras.KerasTensor) or not hasattr(values, "dtype"):
         return values
     # Tokens may come as floats, from a table for instance. Lengths that do were computed wrongly.
     kinds = ("int", "uint") if takes.name.endswith("lengths") else ("int", "uint", "float", "bfloat")
     return checks.whole(takes.name, values, kinds)
+
+
+def _check_shape(takes, received):
+    """Refuses images of another shape, and a decoder's inputs without a step, in words that Keras does not have."""
+    expected = tuple(takes.shape)
+    if len(expected) == 4:  # Keras adds channels where there is one
+        full = (*received, 1) if expected[-1] == 1 and len(received) == 3 else received
+        if len(full) != 4 or any(None not in pair and len(set(pair)) > 1 for pair in zip(expected, full, strict=True)):
+            shape = ", ".join(map(str, ("batch", *expected[1:])))
+            raise ValueError(f"Expected `{takes.name}` of shape ({shape}), received {received}.")
+    if takes.name == "decoder_inputs" and received[1:2] == (0,):
+        raise ValueError(f"Expected `decoder_inputs` with a start token at least, received shape {received}.")

@@ -99,6 +99,14 @@ class Recurrent(keras.layers.RNN):
         super().build(sequences_shape, initial_state_shape)
         self.input_spec = keras.layers.InputSpec(ndim=3, axes={-1: sequences_shape[-1]})
 
+    def compute_output_shape(self, sequences_shape, initial_state_shape=None):
+        shape = super().compute_output_shape(sequences_shape, initial_state_shape)
+        if not self.return_state or None not in self.state_size:
+            return shape
+        output, *sized = shape  # Keras leaves out states without a size
+        sized = iter(sized)
+        return output, *((sequences_shape[0], None) if size is None else next(sized) for size in self.state_size)
+
     def compute_mask(self, inputs, mask):
         mask = tree.flatten(mask)[0] if self.return_sequences else None
         return [mask] + [None] * len(tree.flatten(self.state_size)) if self.return_state else mask

@@ -163,6 +163,63 @@ def test_a_reloaded_model_writes_the_same(tmp_path):
     np.testing.assert_allclose(first, second, atol=1e-5)
 
 
+MECHANISMS = [
+    {"attention": "luong_dot"},
+    {"attention": "luong_concat", "coverage": "fertility"},
+    {"heads": 5, "coverage": "score", "bidirectional": True},
+    {"attention": "luong", "local": "predictive", "window": 2, "decoder_units": [6, 4]},
+    {"local": "monotonic", "window": 1},
+]
+
+
+@pytest.mark.parametrize("options", MECHANISMS)
+def test_a_model_writes_and_looks_by_any_mechanism_of_attention(options, tmp_path):
+    model = random_model(**options)
+    model.save(tmp_path / "model.keras")
+    loaded = keras.saving.load_model(tmp_path / "model.keras")
+    search = tf.function(
+        lambda request: archs.decoding.beam_search(loaded, request, start=0, end=END, max_length=LONGEST, beam=31)
+    )
+    found = search({name: tf.constant(value) for name, value in X.items()})
+    for row, expected in enumerate(all_sequences(model)):
+        np.testing.assert_allclose(found["log_probabilities"][row, :5], [total for total, _ in expected[:5]], atol=1e-4)
+    weights = np.asarray(archs.decoding.attention(model, X, RNG.integers(0, 3, (3, 6))))
+    assert np.all(weights[np.broadcast_to(np.arange(5) >= X["lengths"][:, None, None], weights.shape)] == 0)
+    assert np.all(weights.sum(axis=-1) < 1 + 1e-5)
+
+
+@pytest.mark.parametrize("factor", [0.0, 0.5])
+def test_the_loss_of_coverage_is_added_in_training_alone(factor):
+    model = random_model(coverage="score", coverage_loss=factor)
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    model.compile(keras.optimizers.SGD(0.0), loss)
+    fed, counts = RNG.integers(0, 3, (3, 6)), np.array([6, 2, 4])
+    x, y = X | {"decoder_inputs": fed, "decoder_lengths": counts}, RNG.integers(0, 3, (3, 6))
+    inside = np.arange(6) < counts[:, None]
+    entropy = float(loss(y[inside], np.asarray(model(x))[inside]))
+    alpha = np.asarray(archs.decoding.attention(model, X, fed))
+    again = np.minimum(alpha, np.cumsum(alpha, axis=1) - alpha).sum(axis=-1)
+    added = factor * np.where(inside, again, 0).sum() / counts.sum()
+    assert model.evaluate(x, y, verbose=0) == pytest.approx(entropy, rel=1e-5)
+    assert model.fit(x, y, verbose=0).history["loss"] == pytest.approx([entropy + added], rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"attention": None, "heads": 2}, "Expected `heads`, `local` and `coverage` with an `attention`, received"),
+        ({"attention": "luong", "coverage": "score"}, "'bahdanau' or 'luong_concat' with `coverage='score'`"),
+        ({"coverage": "sum"}, "`coverage` to be one of None, 'score', 'fertility', received 'sum'"),
+        ({"coverage": "score", "coverage_loss": -1}, "`coverage_loss` to be 0 or more, received -1"),
+        ({"attention": "luong_dot", "bidirectional": True}, "`memory_size` to be 6 with `attention='luong_dot'`"),
+        ({"heads": 4}, "Expected `heads` to divide 6 and 6, received 4"),
+    ],
+)
+def test_attention_that_cannot_be_is_refused(options, message):
+    with pytest.raises(ValueError, match=message):
+        archs.encoder_decoder_lstm(4, 6, 3, **options)
+
+
 @pytest.mark.parametrize(("attention", "bidirectional"), KINDS)
 def test_token_zero_is_padding_for_the_encoder_and_the_decoder(attention, bidirectional):
     model = random_model(attention, bidirectional, lengths=False, mask_zero=True)
@@ -267,7 +324,7 @@ def test_other_models_and_values_are_refused():
     ):
         with pytest.raises(ValueError, match=f"`{next(iter(wrong))}`"):
             archs.decoding.beam_search(random_model(), X, **{"start": 0, "end": END, "max_length": 3} | wrong)
-    with pytest.raises(ValueError, match=r"'bahdanau', 'luong', received 'dot'"):
+    with pytest.raises(ValueError, match=r"'luong_dot', 'luong_concat', received 'dot'"):
         archs.encoder_decoder_lstm(4, 6, 3, attention="dot")
 
 

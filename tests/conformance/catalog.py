@@ -91,11 +91,12 @@ def inputs(time=TIME, seed=2):
 
 
 def initial(layer, seed=3):
-    """Random states that can come up: clocks, which differ between the sequences of a batch, count whole steps, and
-    a memory in parts is positive, and the weightings of heads are distributions."""
+    """Random states that can come up: clocks, which differ between the sequences of a batch, count whole steps, a
+    memory in parts is positive, the weightings of heads are distributions, and a state without a size is as long as the
+    external memory."""
     states = []
     for i, (name, size) in enumerate(zip(layer.cell.states, layer.cell.state_size, strict=True)):
-        state = random(BATCH, size, seed=[seed, i], scale=0.5)
+        state = random(BATCH, size or MEMORY.shape[1], seed=[seed, i], scale=0.5)
         if name in layer.cell.clocks:
             state = np.arange(BATCH)[:, None] + 1.0
         if name == "weightings":
@@ -169,6 +170,9 @@ VARIANTS = {
     "batch normalization": ("cnn_lstm", {"normalization": "batch"}),
     "layer normalization": ("cnn_lstm", {"normalization": "layer"}),
     "decoder of vectors": ("encoder_decoder_lstm", {"decoder_features": FEATURES}),
+    "decoder of several heads with coverage": ("encoder_decoder_lstm", {"heads": 2, "coverage": "score"}),
+    "decoder of local attention": ("encoder_decoder_lstm", {"attention": "luong_dot", "local": "predictive"}),
+    "hard attention": ("attention_captioner", {"hard": True, "units": [UNITS, UNITS], "token_features": UNITS - 1}),
     "decoder of another size": ("encoder_decoder_lstm", {"decoder_units": [UNITS - 1, UNITS, UNITS + 1]}),
 }
 

@@ -27,7 +27,7 @@ class PlainCell(keras.layers.Layer):
         return super().get_config() | {"units": self.units}
 
 
-WRAPPING = ("ntm",)  # which run a step of a cell within their own: it has to be of the catalog
+WRAPPING = ("attention_captioner", "ntm")  # which run a step of a cell within their own: it has to be of the catalog
 FOREIGN = [keras.layers.LSTMCell, keras.layers.GRUCell, keras.layers.SimpleRNNCell, PlainCell]
 
 
@@ -48,6 +48,9 @@ def test_architecture_takes_cells_of_others(arch, cell, tmp_path):
 def test_attention_is_for_cells_of_the_catalog():
     with pytest.raises(ValueError, match=r"for the layer that attends, received <GRUCell .* or `attention=None`"):
         archs.encoder_decoder_lstm(4, 6, 2, cell=keras.layers.GRUCell)
+    with pytest.raises(ValueError, match="for the layer that attends, received <GRUCell"):
+        archs.attention_captioner(4, 6, 2, cell=keras.layers.GRUCell)
+    assert archs.attention_captioner(4, [6, 6], 2, cell=[keras.layers.GRUCell, "lstm"]).count_params()
 
 
 def test_files_of_plain_models_load(tmp_path):
