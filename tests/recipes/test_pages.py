@@ -18,6 +18,7 @@ from recipes._core.task import count
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 EMBEDDED = [
+    "attention_captioner_scenes",
     "bidirectional_lstm_python",
     "cnn_lstm_moving_digits",
     "encoder_decoder_lstm_cmudict",

@@ -33,10 +33,7 @@ def read_digit(path):
         raise RecipeError(
             f"Expected the path of a picture of one digit or test:N, received {path!r} ({error})."
         ) from None
-    paper = Image.new("RGBA", picture.size, "white")
-    ink = _ink(np.asarray(Image.alpha_composite(paper, picture).convert("L"), np.float32))
-    if ink is None:
-        ink = _ink(np.asarray(picture.getchannel("A"), np.float32))
+    ink = _ink_of(picture)
     box = None if ink is None else ink.point(lambda value: 255 * (value > 80)).getbbox()
     if box is None:
         raise RecipeError(f"Expected a picture of one digit, but {path!r} is blank.")
@@ -51,6 +48,53 @@ def read_digit(path):
     return np.asarray(digit)
 
 
+def read_drawing(path, side):
+    """A drawing as digits on a canvas are: white on black, uint8 (side, side).
+
+    A grey picture of this size is taken as it is. In any other, ink is what differs from the border, as in
+    `read_digit`; the whole of it is scaled, and what is missing to a square is black.
+
+    Raises:
+        RecipeError: there is no such file, it is no picture, or nothing is drawn in it.
+    """
+    picture = _opened(path)
+    if picture.mode == "L" and picture.size == (side, side):
+        return np.asarray(picture)
+    ink = _ink_of(picture.convert("RGBA"))
+    if ink is None:
+        raise RecipeError(f"Expected a drawing, but {path!r} is blank.")
+    return np.asarray(ImageOps.pad(ink, (side, side), Image.Resampling.BOX))
+
+
+def read_photograph(path, side):
+    """The middle of a picture in colours: uint8 (side, side, 3).
+
+    Raises:
+        RecipeError: there is no such file, or it is no picture.
+    """
+    return middle(_opened(path).convert("RGB"), side)
+
+
+def middle(picture, side):
+    """The middle of a picture, the largest square of it, scaled: uint8 (side, side, 3), or (side, side) of a grey one.
+
+    Args:
+        picture: of Pillow, or a uint8 array (height, width, 3) or (height, width, 1).
+        side: in pixels.
+    """
+    if not isinstance(picture, Image.Image):
+        picture = Image.fromarray(picture[..., 0] if picture.shape[-1] == 1 else picture)
+    return np.asarray(ImageOps.fit(picture, (side, side), Image.Resampling.BOX))
+
+
+def _opened(path):
+    try:
+        with Image.open(path) as file:
+            return ImageOps.exif_transpose(file)
+    except (OSError, UnidentifiedImageError) as error:
+        raise RecipeError(f"Expected the path of a picture or test:N, received {path!r} ({error}).") from None
+
+
 def read_clip(path, side):
     """The frames of an animated picture, such as a GIF, in grey: uint8 (frames, side, side).
 
@@ -63,6 +107,13 @@ def read_clip(path, side):
     except (OSError, UnidentifiedImageError) as error:
         raise RecipeError(f"Expected the path of an animated picture or test:N, received {path!r} ({error}).") from None
     return np.stack([np.asarray(frame) for frame in frames])
+
+
+def _ink_of(picture):
+    """The ink of an RGBA picture: on white paper, or, where that has one colour, what is not transparent; or None."""
+    paper = Image.new("RGBA", picture.size, "white")
+    ink = _ink(np.asarray(Image.alpha_composite(paper, picture).convert("L"), np.float32))
+    return _ink(np.asarray(picture.getchannel("A"), np.float32)) if ink is None else ink
 
 
 def _ink(grey):

@@ -6,6 +6,7 @@ import lzma
 
 import numpy as np
 import statsmodels  # noqa: F401  # here its lack is told before a training; `autoregression` imports the rest
+import tensorflow as tf
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
 
@@ -65,6 +66,28 @@ def autoregression(series, first, horizon, lags):
         following = constant + known[:, -lags:] @ weights[::-1]
         known = np.concatenate([known, following[:, None]], axis=1)
     return known[:, lags:]
+
+
+def nearest_picture(known, asked, side=32):
+    """For each of the pictures `asked` the number of that of `known` which is nearest by the squares of its pixels.
+
+    Args:
+        known, asked: uint8 arrays (examples, height, width, ...).
+        side: that they are scaled to.
+    """
+
+    def scaled(pictures):
+        pictures = tf.reshape(tf.convert_to_tensor(pictures), [*pictures.shape[:3], -1])
+        return tf.reshape(tf.image.resize(pictures, (side, side), "area"), [len(pictures), -1]) / 255
+
+    known, asked = scaled(known), scaled(asked)
+    lengths = tf.reduce_sum(known**2, axis=1)
+    return np.concatenate(
+        [
+            tf.argmin(lengths - 2 * tf.matmul(asked[start : start + 500], known, transpose_b=True), axis=1).numpy()
+            for start in range(0, len(asked), 500)
+        ]
+    )
 
 
 def dtw_1nn(train_inputs, train_labels, test_inputs, test_labels, band):

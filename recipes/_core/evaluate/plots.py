@@ -278,6 +278,32 @@ def attention(panels, path):
     _save(figure, path)
 
 
+def glimpses(rows, path):
+    """Draws pictures, and beside each where in it every word of a caption looked: the brighter, the more.
+
+    Args:
+        rows: list of a picture, uint8 (height, width) or (height, width, 3); the words; their maps (words, rows,
+            columns) of weights; and whether the caption is right: its words are red if not.
+        path: of the PNG.
+    """
+    columns = 1 + max(len(words) for _, words, _, _ in rows)
+    figure = Figure(figsize=(1.15 * columns, 1.4 * len(rows)), layout="constrained")
+    FigureCanvasAgg(figure)
+    for panels, (picture, words, maps, is_right) in zip(
+        figure.subplots(len(rows), columns, squeeze=False), rows, strict=True
+    ):
+        for panel in panels:
+            panel.set_axis_off()
+        height, width = picture.shape[:2]
+        panels[0].imshow(picture, cmap="gray", vmin=0, vmax=255)
+        for panel, word, weights in zip(panels[1:], words, maps, strict=False):
+            panel.imshow(picture, cmap="gray", vmin=0, vmax=255, alpha=0.5)
+            look = {"cmap": "hot", "alpha": 0.6, "vmin": 0, "vmax": max(weights.max(), 1e-9)}
+            panel.imshow(weights, extent=(-0.5, width - 0.5, height - 0.5, -0.5), interpolation="bilinear", **look)
+            panel.set_title(word, fontsize=9, color="black" if is_right else "red", parse_math=False)
+    _save(figure, path)
+
+
 def _figure(panels, width, height):
     figure = Figure(figsize=(width * panels, height), layout="constrained")
     FigureCanvasAgg(figure)

@@ -99,7 +99,7 @@ def logits(model, **counts):
 
     Args:
         model: its inputs are `inputs` or `decoder_inputs`, (batch, time, ...), and for each `lengths` or
-            `decoder_lengths`, (batch,).
+            `decoder_lengths`, (batch,); or, without `lengths`, `inputs` that are pictures.
         counts: for each input of tokens, by its name, how many there are.
     """
     specs = [tf.TensorSpec(x.shape, x.dtype, name=name) for name, x in model.input.items()]
@@ -110,7 +110,11 @@ def logits(model, **counts):
         for names in pairs:
             if names[0] in counts:
                 inputs[names[0]] = checked_tokens(inputs[names[0]], counts[names[0]], names[0])
-            if names[0] in inputs:
+            if names[0] in inputs and names[1] not in inputs:
+                inputs[names[0]] = tf.debugging.assert_all_finite(
+                    inputs[names[0]], f"{names[0]}: expected finite numbers"
+                )
+            elif names[0] in inputs:
                 check = checked_lengths if names[0] in counts else checked_signals
                 inputs |= zip(names, check(*(inputs[name] for name in names), names=names), strict=True)
         return {"logits": tf.cast(model(inputs, training=False), tf.float32)}

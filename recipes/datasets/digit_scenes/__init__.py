@@ -1,0 +1,1 @@
+"""Pictures of handwritten digits in places, with captions."""
