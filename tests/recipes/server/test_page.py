@@ -13,6 +13,7 @@ import urllib.request
 import numpy as np
 import pytest
 import tensorflow as tf
+from PIL import Image
 from websockets.sync import client
 
 from recipes._core.export import artifact
@@ -86,6 +87,34 @@ def writer():
     }
 
 
+def looker(*colours):
+    """A picture of 16 x 16; words that look at the quarter of it which is brightest, and at all of it."""
+
+    def captions(inputs):
+        light = tf.cast(inputs["image"], tf.float32)
+        light = tf.reduce_sum(light, axis=-1) if colours else light
+        quarters = tf.reduce_sum(tf.reshape(light, (-1, 2, 8, 2, 8)), axis=(2, 4))
+        place = tf.argmax(tf.reshape(quarters, (-1, 4)), axis=1)
+        rows = tf.shape(light)[0]
+        looked = tf.stack([tf.one_hot(place, 4), tf.fill([rows, 4], 0.25), tf.zeros([rows, 4])], axis=1)
+        word = tf.gather(tf.constant(["north-west", "north-east", "south-west", "south-east"]), place)
+        return {
+            "caption": tf.stack([word + " of it", word], axis=1),
+            "probabilities": tf.tile([[0.75, 0.25]], [rows, 1]),
+            "words": tf.stack([word, tf.fill([rows], "picture"), tf.fill([rows], "")], axis=1),
+            "attention": tf.reshape(looked, (-1, 3, 2, 2)),
+        }
+
+    return {"serving_default": by_name(captions, [spec("image", tf.uint8, (None, 16, 16, *colours))])}
+
+
+def bright(row, column, *colours):
+    """A picture whose quarter in a row and a column is white, or, in colours, red."""
+    image = np.zeros((16, 16, *colours), np.uint8)
+    image[8 * row :, 8 * column :][:8, :8] = [255, 0, 0] if colours else 255
+    return image
+
+
 @pytest.fixture(scope="module")
 def site(trained, tmp_path_factory):
     """The URL of a server, without Ray, of a trained model and of hand-made ones."""
@@ -96,6 +125,8 @@ def site(trained, tmp_path_factory):
         "tagger": (tagger(), {"serving_default": {"sentence": ["dogs sleep now"]}}, TAGS),
         "writer": (writer(), {"prefill": {"prompt": ["Once\n"]}}, ["\N{REPLACEMENT CHARACTER}", "", *LETTERS]),
     }
+    for name, colours in (("viewer", ()), ("watcher", (3,))):
+        cards[name] = looker(*colours), {"serving_default": {"image": [bright(0, 1, *colours).tolist()]}}, []
     for name, (functions, requests, labels) in cards.items():
         artifact.write(folder / name / "1", functions)
         card = {
@@ -192,6 +223,12 @@ class Chromium:
         for to_x, to_y in places[1:]:
             self.call("Input.dispatchMouseEvent", type="mouseMoved", x=to_x, y=to_y, buttons=1)
         self.call("Input.dispatchMouseEvent", type="mouseReleased", x=last_x, y=last_y, **button)
+
+    def choose(self, selector, path):
+        """A file, in a field for files."""
+        root = self.call("DOM.getDocument")["root"]["nodeId"]
+        node = self.call("DOM.querySelector", nodeId=root, selector=selector)["nodeId"]
+        self.call("DOM.setFileInputFiles", nodeId=node, files=[str(path)])
 
     def type(self, selector, text):
         """Instead of what is in a field."""
@@ -303,6 +340,56 @@ def test_attention_is_a_map_with_a_cell_for_each_letter_and_piece(site, open_pag
     assert json.loads(subprocess.run(command, capture_output=True, check=True).stdout) == {"outputs": answer}
 
 
+SEEN = """[...document.querySelectorAll('.glimpses figure')].map(each => {
+  const [ground, light] = each.querySelectorAll('canvas'), told = each.querySelector('[role=img]').title;
+  const { data } = light.getContext('2d').getImageData(0, 0, light.width, light.height);
+  const alphas = [...data].filter((_, i) => i % 4 === 3);
+  return [each.innerText.trim(), told, alphas, [ground.width, ground.height]];
+})"""
+
+
+@pytest.mark.parametrize(("name", "colours"), [("viewer", ()), ("watcher", (3,))])
+def test_each_word_of_a_caption_shows_where_it_looked_in_a_picture_that_is_taken(
+    name, colours, site, open_page, tmp_path
+):
+    page = open_page(name)
+    page.click("button[type=submit]")
+    page.wait(".glimpses figure", 2)
+    words = [
+        ["north-east", "100.0 % in row 1 of 2, column 2 of 2", [0, 255, 0, 0], [16, 16]],
+        ["picture", "25.0 % in row 1 of 2, column 1 of 2", [128] * 4, [16, 16]],
+    ]
+    assert page.evaluate(SEEN) == words
+    assert page.texts(".figures td") == ["north-east of it", "0.75", "north-east", "0.25"]
+    # Ink on paper where the sheet is of ink; as wide as high in the middle, where it is in colours.
+    taken = np.full((20, 20 if not colours else 40, 3), 240 if not colours else 0, np.uint8)
+    taken[12:, 2:9] = [20, 20, 20] if not colours else 0
+    taken[10:, 10:20] = taken[10:, 10:20] if not colours else [0, 0, 250]
+    Image.fromarray(taken).save(tmp_path / "taken.png")
+    page.choose("input[type=file]", tmp_path / "taken.png")
+    until(lambda: "south-west" in str(page.evaluate(SEEN)))
+    image = np.array(json.loads(page.evaluate("document.querySelector('#input-image').value")))
+    answer = post(site, name, "serving_default", {"image": [image.tolist()]})
+    assert page.texts(".figures td")[0] == answer["caption"][0][0] == "south-west of it"
+    if colours:
+        assert np.abs(image[9:15, 1:7] - [0, 0, 250]).max() < 12
+        assert image[:6].max() < 12
+    else:
+        assert image[11:15, 3:6].min() > 200
+        assert image[:8].max() < 40
+    (tmp_path / "text.png").write_text("no picture")
+    page.choose("input[type=file]", tmp_path / "text.png")
+    until(lambda: page.texts("label .error") == ["This file is no picture."])
+
+
+def test_what_is_drawn_is_looked_at(open_page):
+    page = open_page("viewer")
+    box = page.box(".pad")
+    places = [(box["x"] + x * box["width"], box["y"] + 0.75 * box["height"]) for x in np.linspace(0.6, 0.9, 5)]
+    page.drag(places)
+    until(lambda: "south-east" in str(page.evaluate(SEEN)))
+
+
 def test_what_the_server_refuses_is_told(site, open_page):
     page = open_page("speller")
     page.type("#input-beam", "9")
@@ -383,7 +470,7 @@ def test_text_streams_and_ends_or_is_stopped(site, open_page):
     assert written == [row for (row,) in answer.values()]
 
 
-@pytest.mark.parametrize("name", ["vanilla_lstm_mnist", "speller", "tagger", "writer"])
+@pytest.mark.parametrize("name", ["vanilla_lstm_mnist", "speller", "tagger", "writer", "viewer", "watcher"])
 def test_a_phone_needs_no_scrolling_to_the_side(open_page, name):
     page = open_page(name, width=390)
     page.click("button[type=submit]")
@@ -394,6 +481,6 @@ def test_a_phone_needs_no_scrolling_to_the_side(open_page, name):
     assert page.evaluate(unnamed) == 0
     page.click(".back")
     until(lambda: page.evaluate("!document.querySelector('main').checkVisibility()"))
-    assert page.texts("nav a") == ["speller", "tagger", "vanilla_lstm_mnist", "writer"]
+    assert page.texts("nav a") == ["speller", "tagger", "vanilla_lstm_mnist", "viewer", "watcher", "writer"]
     page.click("nav li:nth-child(2) a")
     until(lambda: page.texts("h2") == ["tagger"])
