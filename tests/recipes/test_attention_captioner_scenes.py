@@ -65,7 +65,7 @@ def test_a_dataset_of_tfds_in_cocos_format(coco, no_network):
         assert captions.tolist() == [f"a picture, number {number}.", "colours of test" if number % 2 else ""]
     ((inputs, targets),) = task.batches(splits.test).epoch()
     assert inputs["inputs"].shape == (4, 20, 20, 3)
-    assert targets.shape == (4, 6)
+    assert targets.shape == (4, 7)  # with the marks and the end
 
 
 @pytest.mark.slow

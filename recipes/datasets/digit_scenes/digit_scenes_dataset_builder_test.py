@@ -26,7 +26,7 @@ def test_how_one_lies_to_another():
     assert digit_scenes.relation(box(25, 30), box(20, 0)) == "right of"
     assert digit_scenes.relation(box(0, 0), box(30, 23)) is None  # it is as much to the left
     assert digit_scenes.relation(box(0, 0), box(9, 0)) is None  # it is not above as a whole
-    assert digit_scenes.relation(box(0, 0, side=30), box(32, 30, side=6)) == "above"
+    assert digit_scenes.relation(box(0, 0, side=30), box(32, 15, side=6)) == "above"
 
 
 def test_a_caption_names_each_with_its_size_and_how_it_lies_to_the_next():
