@@ -23,6 +23,12 @@ EMBEDDED = [
     "cnn_lstm_moving_digits",
     "encoder_decoder_lstm_cmudict",
     "generative_lstm_python",
+    "grid_lstm_addition",
+    "grid_lstm_memorization",
+    "grid_lstm_parity",
+    "ntm_associative_recall",
+    "ntm_copy",
+    "ntm_repeat_copy",
     "stacked_lstm_sunspots",
     "vanilla_lstm_mnist",
 ]

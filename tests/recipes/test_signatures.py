@@ -56,6 +56,18 @@ def test_logits_refuse_nonsense(model, changed, message):
         answer(request(**changed))
 
 
+def test_a_model_of_one_input_without_lengths_takes_it_by_the_name_inputs():
+    inputs = keras.Input((3,))
+    model = keras.Model(inputs, keras.layers.Dense(2)(inputs))
+    answer = export.as_arrays({"serving_default": signatures.logits(model)})
+    given = RNG.normal(size=(4, 3)).astype(np.float32)
+    np.testing.assert_allclose(answer({"inputs": given})["logits"], model(given), atol=1e-6)
+    given[1, 2] = np.nan
+    for wrong, message in ((given, "inputs: expected finite numbers"), (given[:0], "empty batch")):
+        with pytest.raises(tf.errors.InvalidArgumentError, match=message):
+            answer({"inputs": wrong})
+
+
 def test_rows_of_both_sequences_are_compared():
     model = archs.encoder_decoder_lstm(4, 6, 5, vocabulary=5, lengths=True)
     answer = export.as_arrays({"serving_default": signatures.logits(model, inputs=5, decoder_inputs=5)})

@@ -255,6 +255,30 @@ def clips(clips, titles, right, path):
     _save(figure, path)
 
 
+def tracks(arrays, path):
+    """Draws arrays below each other, time to the right.
+
+    Args:
+        arrays: dict of title to array (time, rows) of numbers, all of as many time steps; drawn from 0 to 1, or from
+            the lowest to the highest where they are others.
+        path: of the PNG.
+    """
+    time = max(map(len, arrays.values()))
+    heights = [max(0.5, min(2.6, 0.11 * array.shape[1])) for array in arrays.values()]
+    figure = Figure(
+        figsize=(max(5.0, min(14.0, 1 + 0.11 * time)), sum(heights) + 0.45 * len(heights)), layout="constrained"
+    )
+    FigureCanvasAgg(figure)
+    panels = figure.subplots(len(arrays), squeeze=False, sharex=True, height_ratios=heights)[:, 0]
+    for panel, (title, array) in zip(panels, arrays.items(), strict=True):
+        low, high = min(0.0, array.min()), max(1.0, array.max())
+        panel.imshow(array.T, cmap="Greys", vmin=low, vmax=high, aspect="auto", interpolation="nearest")
+        panel.set_title(title, fontsize=10, loc="left")
+        panel.set_yticks([])
+    panels[-1].set_xlabel("time step")
+    _save(figure, path)
+
+
 def attention(panels, path):
     """Draws which tokens that were read (columns) each token that was written (row) looked at.
 

@@ -99,10 +99,12 @@ def logits(model, **counts):
 
     Args:
         model: its inputs are `inputs` or `decoder_inputs`, (batch, time, ...), and for each `lengths` or
-            `decoder_lengths`, (batch,); or, without `lengths`, `inputs` that are pictures.
+            `decoder_lengths`, (batch,); or, without `lengths`, `inputs` alone, (batch, ...).
         counts: for each input of tokens, by its name, how many there are.
     """
-    specs = [tf.TensorSpec(x.shape, x.dtype, name=name) for name, x in model.input.items()]
+    is_one = not isinstance(model.input, dict)
+    taken = {"inputs": model.input} if is_one else model.input
+    specs = [tf.TensorSpec(x.shape, x.dtype, name=name) for name, x in taken.items()]
     pairs = [("inputs", "lengths"), ("decoder_inputs", "decoder_lengths")]
 
     def answer(inputs):
@@ -110,14 +112,13 @@ def logits(model, **counts):
         for names in pairs:
             if names[0] in counts:
                 inputs[names[0]] = checked_tokens(inputs[names[0]], counts[names[0]], names[0])
-            if names[0] in inputs and names[1] not in inputs:
-                inputs[names[0]] = tf.debugging.assert_all_finite(
-                    inputs[names[0]], f"{names[0]}: expected finite numbers"
-                )
-            elif names[0] in inputs:
+            if names[1] in inputs:
                 check = checked_lengths if names[0] in counts else checked_signals
                 inputs |= zip(names, check(*(inputs[name] for name in names), names=names), strict=True)
-        return {"logits": tf.cast(model(inputs, training=False), tf.float32)}
+            elif names[0] in inputs and names[0] not in counts:
+                message = f"{names[0]}: expected finite numbers"
+                inputs[names[0]] = tf.debugging.assert_all_finite(inputs[names[0]], message)
+        return {"logits": tf.cast(model(inputs["inputs"] if is_one else inputs, training=False), tf.float32)}
 
     return by_name(answer, specs)
 
@@ -125,6 +126,7 @@ def logits(model, **counts):
 def first(batches):
     """The request for `logits` of the first example of `data.Batches`."""
     inputs, _ = next(iter(batches.epoch()))
+    inputs = inputs if isinstance(inputs, dict) else {"inputs": inputs}
     return {name: np.asarray(value[:1]) for name, value in inputs.items()}
 
 

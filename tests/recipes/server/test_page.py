@@ -26,6 +26,7 @@ pytestmark = pytest.mark.slow
 HOSTILE = "<img src=x onerror=alert(1)>"
 LETTERS = "abcdefgh"
 TAGS = ["NOUN", "VERB", "PUNCT"]
+BY = "\N{MULTIPLICATION SIGN}"
 
 
 def spec(name, dtype=tf.string, shape=(None,)):
@@ -115,6 +116,19 @@ def bright(row, column, *colours):
     return image
 
 
+def copier():
+    """Bits in, the same bits out, and where it looked for each."""
+
+    def copy(inputs):
+        bits, lengths = inputs["vectors"], inputs["lengths"]
+        inside = tf.sequence_mask(lengths, tf.shape(bits)[1])[..., None]
+        looked = tf.one_hot(tf.range(tf.shape(bits)[1]), 16)
+        looked = tf.tile(looked[None], [tf.shape(bits)[0], 1, 1])
+        return {"answer": tf.where(inside, bits, 0), "logits": tf.cast(bits, tf.float32) - 0.5, "weighting": looked}
+
+    return {"serving_default": by_name(copy, [spec("vectors", tf.uint8, (None, None, 8)), spec("lengths", tf.int32)])}
+
+
 @pytest.fixture(scope="module")
 def site(trained, tmp_path_factory):
     """The URL of a server, without Ray, of a trained model and of hand-made ones."""
@@ -123,6 +137,7 @@ def site(trained, tmp_path_factory):
     cards = {
         "speller": (speller(), {"serving_default": {"word": ["abe"], "beam": [2]}, "greedy": {"word": ["abe"]}}, []),
         "tagger": (tagger(), {"serving_default": {"sentence": ["dogs sleep now"]}}, TAGS),
+        "copier": (copier(), {"serving_default": {"vectors": [[[1, 0] * 4, [0, 1] * 4, [1] * 8]], "lengths": [3]}}, []),
         "writer": (writer(), {"prefill": {"prompt": ["Once\n"]}}, ["\N{REPLACEMENT CHARACTER}", "", *LETTERS]),
     }
     for name, colours in (("viewer", ()), ("watcher", (3,))):
@@ -419,6 +434,16 @@ def test_words_are_tagged_and_what_a_card_says_is_only_text(site, open_page):
     assert page.evaluate("document.querySelectorAll('main img, main b').length") == 0
 
 
+def test_bits_are_pictures_and_their_number_is_counted(open_page):
+    page = open_page("copier")
+    assert page.texts("label") == ["vectors"]
+    page.click("button[type=submit]")
+    page.wait(".result canvas", 2)
+    told = "[...document.querySelectorAll('canvas')].map(each => each.ariaLabel)"
+    assert page.evaluate(told) == [f"vectors, 3 {BY} 8", f"answer, 3 {BY} 8", f"weighting, 3 {BY} 16"]
+    assert page.texts(".result summary") == ["logits"]
+
+
 def test_text_streams_and_ends_or_is_stopped(site, open_page):
     page = open_page("writer")
     watch = """
@@ -470,7 +495,7 @@ def test_text_streams_and_ends_or_is_stopped(site, open_page):
     assert written == [row for (row,) in answer.values()]
 
 
-@pytest.mark.parametrize("name", ["vanilla_lstm_mnist", "speller", "tagger", "writer", "viewer", "watcher"])
+@pytest.mark.parametrize("name", ["copier", "vanilla_lstm_mnist", "speller", "tagger", "writer", "viewer", "watcher"])
 def test_a_phone_needs_no_scrolling_to_the_side(open_page, name):
     page = open_page(name, width=390)
     page.click("button[type=submit]")
@@ -481,6 +506,6 @@ def test_a_phone_needs_no_scrolling_to_the_side(open_page, name):
     assert page.evaluate(unnamed) == 0
     page.click(".back")
     until(lambda: page.evaluate("!document.querySelector('main').checkVisibility()"))
-    assert page.texts("nav a") == ["speller", "tagger", "vanilla_lstm_mnist", "viewer", "watcher", "writer"]
-    page.click("nav li:nth-child(2) a")
+    assert page.texts("nav a") == ["copier", "speller", "tagger", "vanilla_lstm_mnist", "viewer", "watcher", "writer"]
+    page.click("nav li:nth-child(3) a")
     until(lambda: page.texts("h2") == ["tagger"])

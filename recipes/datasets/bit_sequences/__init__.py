@@ -1,0 +1,1 @@
+"""Sequences of random bits that are to be copied or recalled."""

@@ -1,0 +1,1 @@
+"""Sequences of random symbols, and their parity, their sum, or themselves."""
