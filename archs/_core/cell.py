@@ -27,6 +27,7 @@ class Cell(keras.layers.SimpleRNNCell):
     A subclass names its `states` and `gates`, creates its weights in `build`, and states its equations in `recur` and,
     where the input enters otherwise than by `kernel` and `bias`, in `project`. `call` joins the two. A cell of one
     state that is linear in it defines `coefficients` in place of `recur`, and `Recurrent` runs it as a parallel scan.
+    One with more to show than its states defines `observed`, see `archs.tracing.trace`.
 
     A cell keeps no state of a call: what a step may use is handed to it, a `Step`. So one cell answers in any number of
     threads.
