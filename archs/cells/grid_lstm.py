@@ -56,8 +56,9 @@ class GridLSTMCell(Cell):
     of the further dimensions are `axis_1_kernel`, `axis_1_bias` and so on.
 
     Departures from the paper: biases, which its equations have not; `use_bias=False` undoes it. Its text could not be
-    had whole: the equations are from what its readers say of it and from their code, some of which has
-    h = o * tanh(m); `gate_first=False` gives that. The further dimensions are run in one direction.
+    had whole: the equations are from what readers show of its formulas. Some of their code has h = o * tanh(m), which
+    `gate_first=False` gives. The output is h, where a figure of the paper seems to hand on m of the top as well. The
+    further dimensions are run in one direction.
 
     Args:
         units: positive integer, n.

@@ -38,7 +38,8 @@ def test_one_dimension_takes_vectors(dtype, tmp_path):
     model.save(tmp_path / "model.keras")
     model.export(tmp_path / "model", verbose=False)
     np.testing.assert_allclose(keras.saving.load_model(tmp_path / "model.keras")(x), model(x), atol=1e-6)
-    np.testing.assert_allclose(tf.saved_model.load(tmp_path / "model").serve(x), model(x), atol=1e-6)
+    exported = tf.saved_model.load(tmp_path / "model")
+    np.testing.assert_allclose(exported.serve(x), model(x), atol=1e-6)
 
 
 def test_of_one_step_time_is_no_more_than_a_weight():
@@ -82,7 +83,7 @@ def test_wrong_arguments_are_refused(arguments, message):
 
 @pytest.mark.slow
 def test_one_dimension_learns_parity():
-    """Of 8 bits, all at once; a rectified network of the same shape does not in the same number of steps."""
+    """Of 8 bits, all at once, from the first values that are the default."""
     keras.utils.set_random_seed(1)
     draw = np.random.default_rng(1)
     bits = draw.integers(0, 2, size=(40_000, 8))
