@@ -32,6 +32,7 @@ class Config:
     epochs: Count = 4
     batch_size: Count = 20
     learning_rate: Positive = 3e-3
+    schedule: one_of("cosine", "constant") = "constant"  # of the rate: what is found is found late, at the full rate
     clipnorm: Positive = 1.0
     seed: Seed = 0
 

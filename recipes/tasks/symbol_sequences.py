@@ -88,7 +88,8 @@ class SymbolSequences(Algorithmic):
 
         specs = [tf.TensorSpec((None,), tf.string, name="symbols")]
         found = {"serving_default": signatures.by_name(serving_default, specs)}
-        return found | {"logits": signatures.logits(model, inputs=self.blank + 1)}
+        counts = {"inputs": self.blank + 1} if isinstance(model.input, dict) else {}  # otherwise it takes no tokens
+        return found | {"logits": signatures.logits(model, **counts)}
 
     def text(self, symbols):
         """Symbols, an array of ints, as a text."""

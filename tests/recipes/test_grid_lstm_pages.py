@@ -56,6 +56,9 @@ def test_parity_is_asked_of_all_bits_at_once_or_of_one_after_the_other():
     np.testing.assert_array_equal(task.targets(columns), [[1]])
     assert model(task.inputs(columns)).shape == (1, 1, 2)
     np.testing.assert_allclose(task.logits(model, columns), model(task.inputs(columns)))
+    answer = export.as_arrays(task.signatures(model))
+    logits = answer({"inputs": task.inputs(columns).numpy()}, "logits")["logits"]
+    np.testing.assert_allclose(logits, answer({"symbols": np.array(["01" * 4])})["logits"], rtol=1e-6)
     task, model = task_and_model("grid_lstm_parity", "cell=lstm")
     inputs = task.inputs(columns)
     np.testing.assert_array_equal(inputs["inputs"], [[0, 1] * 4 + [2]])
