@@ -100,6 +100,12 @@ class Algorithmic(Task):
         lengths = self.first(columns) + self.steps(columns)
         return batching.Batches(columns, size, example, self.config.seed if training else None, lengths)
 
+    def optimizer(self, steps):
+        """As of other tasks, but `clipnorm` is of all gradients together, which keep their direction."""
+        optimizer = super().optimizer(steps)
+        optimizer.clipnorm, optimizer.global_clipnorm = None, optimizer.clipnorm
+        return optimizer
+
     def compile(self, model, steps):
         model.compile(self.optimizer(steps), Cost(self.costs), metrics=[Wrong(self.decided)])
 
