@@ -27,9 +27,9 @@ class Config:
     layers: Count = 1  # of stacked_lstm
     memory_locations: Count = 128
     memory_width: Count = 20
-    epochs: Count = 4
+    epochs: Count = 8
     batch_size: Count = 32
-    learning_rate: Positive = 3e-3  # falls to zero along a cosine
+    learning_rate: Positive = 1e-3  # falls to zero along a cosine
     clipnorm: Positive = 10.0
     seed: Seed = 0
 
