@@ -13,13 +13,12 @@ pictures of `--side` pixels; --units, --features and --filters are to be larger 
 Result: to be measured.
 """
 
-import numpy as np
 import tensorflow as tf
 
 import archs
-from recipes._core.data import batching, datasets, pictures
+from recipes._core.data import batching, datasets
 from recipes._core.settings import Count, Positive, Rate, Seed, between, one_of, settings
-from recipes.tasks.captioning import Captioning
+from recipes.tasks.captioning import Captioning, columns
 from recipes.tasks.sequence_to_sequence import WIDEST
 
 # Name of the builder -> splits to train, to validate, to test.
@@ -59,18 +58,6 @@ def load(config, data_dir):
     builder = datasets.prepare(config.dataset, embedded="digit_scenes", data_dir=data_dir)
     splits = [columns(builder, split, config.side) for split in DATASETS[config.dataset]]
     return batching.Splits(*splits, facts=datasets.describe(builder, *splits))
-
-
-def columns(builder, split, side):
-    images, captions, boxes = [], [], []
-    for example in datasets.examples(builder, split):
-        images.append(pictures.middle(example["image"], side))
-        captions.append(example["captions"]["text"].tolist())
-        boxes.append(example["objects"]["bbox"])
-    found = {"image": np.stack(images), "caption": tf.ragged.constant(captions).to_tensor()}
-    if "size" not in example["objects"]:  # their order is not that of the words
-        return found
-    return found | {"boxes": batching.columns({"boxes": each} for each in boxes)["boxes"]}
 
 
 def build_model(config, task):

@@ -7,7 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 import archs
-from recipes._core.data import batching, pictures
+from recipes._core.data import batching, datasets, pictures
 from recipes._core.data.vocabulary import Vocabulary, closed_up, lower, most_frequent, words_and_marks
 from recipes._core.evaluate import baselines, plots
 from recipes._core.evaluate.bleu import bleu
@@ -246,6 +246,25 @@ class Captioning(Task):
             is_right = bool(exact(one["caption"][:1], references[number : number + 1])[0])
             drawn.append((np.asarray(columns["image"][number]), words, one["attention"][: len(words)], is_right))
         plots.glimpses(drawn, path)
+
+
+def columns(builder, split, side):
+    """The columns of a split of a TFDS dataset that has the features of `coco_captions`.
+
+    Args:
+        builder: of TFDS. Where its objects have a `size`, captions name them in their order, and there are `boxes`.
+        split: name of the split.
+        side: pixels of each side of a picture, which is the middle of the dataset's.
+    """
+    images, captions, boxes = [], [], []
+    for example in datasets.examples(builder, split):
+        images.append(pictures.middle(example["image"], side))
+        captions.append(example["captions"]["text"].tolist())
+        boxes.append(example["objects"]["bbox"])
+    found = {"image": np.stack(images), "caption": tf.ragged.constant(captions).to_tensor()}
+    if "size" not in example["objects"]:
+        return found
+    return found | {"boxes": batching.columns({"boxes": each} for each in boxes)["boxes"]}
 
 
 def exact(captions, references):
