@@ -68,27 +68,32 @@ def page(name):
 
 _SYMBOLS = {
     **{"alpha": "α", "beta": "β", "gamma": "γ", "lambda": "λ", "phi": "φ", "sigma": "σ", "tau": "τ"},  # noqa: RUF001
-    **{"odot": "*", "bmod": "mod", "le": "<=", "quad": " ", "qquad": " ", "top": "T"},
+    **{"odot": "*", "bmod": "mod", "le": "<=", "leq": "<=", "Phi": "Φ", "quad": " ", "qquad": " ", "top": "T"},
 }
 
 
 def readable(text):
-    """LaTeX between `$$` as plain text: Greek letters, h[t-1] for an index, h~ and h^ for accents, / for a fraction."""
+    """LaTeX as plain text: Greek letters, h[t-1] for an index, h~ and h^ for accents, / for a fraction."""
+    text = re.sub(r"\$\$\n(.*?)\$\$", lambda match: _plain_equations(match[1]), text, flags=re.DOTALL)
+    return re.sub(r"\$([^$]+)\$", lambda match: " ".join(_plain_tex(match[1]).split()), text)
 
-    def plain_equations(match):
-        tex = re.sub(r"\\frac\{([^{}]*)\}\{([^{}]*)\}", r"(\1) / (\2)", match[1])
-        tex = re.sub(r"\\(begin|end)\{aligned\}", "", tex)
-        tex = re.sub(r"\\tilde ?(\w)", r"\1~", tex)
-        tex = re.sub(r"\\hat ?(\w)", r"\1^", tex)
-        tex = re.sub(r"\\text\{([^{}]*)\}", r"\1", tex)
-        tex = re.sub(r"\\([a-z]+)", lambda name: _SYMBOLS.get(name[1], name[1]), tex)
-        tex = re.sub(r"_\{([^{}]*[-,][^{}]*)\}", r"[\1]", tex)
-        tex = re.sub(r"\^\{([^{}]*-[^{}]*)\}", r"^(\1)", tex)
-        tex = re.sub(r"([_^])\{([^{}]*)\}", r"\1\2", tex)
-        lines = (" ".join(line.replace("&", " ").split()) for line in tex.split("\\\\"))
-        return "\n".join("    " + line for line in lines if line)
 
-    return re.sub(r"\$\$\n(.*?)\$\$", plain_equations, text, flags=re.DOTALL)
+def _plain_equations(tex):
+    """Equations between `$$`, one a line."""
+    tex = re.sub(r"\\(begin|end)\{aligned\}", "", tex)
+    lines = (" ".join(line.replace("&", " ").split()) for line in _plain_tex(tex).split("\\\\"))
+    return "\n".join("    " + line for line in lines if line)
+
+
+def _plain_tex(tex):
+    tex = re.sub(r"\\frac\{([^{}]*)\}\{([^{}]*)\}", r"(\1) / (\2)", tex)
+    tex = re.sub(r"\\tilde ?(\w)", r"\1~", tex)
+    tex = re.sub(r"\\hat ?(\w)", r"\1^", tex)
+    tex = re.sub(r"\\text\{([^{}]*)\}", r" \1 ", tex)
+    tex = re.sub(r"\\([A-Za-z]+)", lambda name: _SYMBOLS.get(name[1], name[1]), tex)
+    tex = re.sub(r"_\{([^{}]*[-,][^{}]*)\}", r"[\1]", tex)
+    tex = re.sub(r"\^\{([^{}]*-[^{}]*)\}", r"^(\1)", tex)
+    return re.sub(r"([_^])\{([^{}]*)\}", r"\1\2", tex)
 
 
 def main(argv=None):

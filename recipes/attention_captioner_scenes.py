@@ -10,7 +10,7 @@ is the share of test scenes whose caption, as the search writes it, is right wor
 are shares, too. Of right captions: the share of a digit's weights that lies in its box, beside the area of the box.
 `--dataset=coco_captions` takes TFDS' own, in the splits of Karpathy & Li 2015: a download of 40 GB, held in memory in
 pictures of `--side` pixels; --units, --features and --filters are to be larger there.
-Result: to be measured.
+Result: not measured yet.
 """
 
 import tensorflow as tf

@@ -9,6 +9,7 @@ Data: 100,000 sequences to train and 1,000 to validate; to test, 200 each of 10 
 times, and of 10 vectors 20 times. Our builder draws them from fixed seeds, so nothing is downloaded.
 The figure is what a sequence of 10 vectors 10 times costs, the most that is trained on, in bits; a coin for each bit
 and marker has 909. Beside it: how many bits are wrong, also of more vectors and of more repeats.
+Result: not measured yet.
 """
 
 import archs

@@ -148,6 +148,7 @@ class GridLSTMCell(Cell):
         sides = [] if not self.time else ["h"] if self._activations["time"] else ["h", "m"]
         self.states = ("h", *(f"{side}_{layer}" for layer in range(1, depth + 1) for side in sides))
         self.state_size = [units * math.prod(self.extents)] * len(self.states)
+        self.output_size = self.state_size[0]
         self.product_sizes = [units] * depth * (len(self.dimensions) - 1)
         self.inner_sizes = [units] * (depth - 1)
 

@@ -74,7 +74,7 @@ class NTMCell(Cell):
         units: positive integer, the size of the controller.
         cell: the controller f: a catalog name, a cell class, a function `units -> cell`, or a cell. What it has of
             dropout and zoneout acts as if it had been given here; dropout on x alone, recurrent dropout on the reads,
-            too. None: a feed-forward controller, h_t = activation([x_t; r_{t-1}] kernel + bias).
+            too. None: a feed-forward controller, $h_t = f([x_t; r_{t-1}] W + b)$ for `activation` f.
         memory_locations: positive integer, N.
         memory_width: positive integer, m.
         read_heads, write_heads: positive integers.

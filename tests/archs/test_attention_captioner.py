@@ -205,6 +205,7 @@ def test_attention_is_of_the_grid_row_by_row():
     assert list(np.flatnonzero(moved)) == [1 * 2 + 1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("hard", [False, True])
 def test_a_captioner_reloads_and_is_exported(hard, tmp_path):
     model = random_model(hard=hard, dropout=0.1, normalization="batch")
@@ -218,9 +219,9 @@ def test_a_captioner_reloads_and_is_exported(hard, tmp_path):
         assert float(loaded.get_layer("reinforce").baseline.value) != 0
     loaded.fit(X, TARGETS, verbose=0)
     model.export(tmp_path / "model", verbose=False)
-    served = tf.saved_model.load(tmp_path / "model").serve
+    served = tf.saved_model.load(tmp_path / "model")
     tensors = {name: tf.constant(value, model.input[name].dtype) for name, value in X.items()}
-    np.testing.assert_allclose(served(tensors), model(X), atol=1e-5)
+    np.testing.assert_allclose(served.serve(tensors), model(X), atol=1e-5)
 
 
 @keras.saving.register_keras_serializable(package="tests")

@@ -49,6 +49,7 @@ def padded(model, padding):
     return dict.fromkeys(model.input, together), [dict.fromkeys(model.input, row) for row in alone]
 
 
+@pytest.mark.sampled(3)
 @each_of_tokens
 @each_padding
 def test_token_zero_is_padding_wherever_it_stands(arch, padding, tmp_path):
@@ -81,6 +82,7 @@ def test_one_answer_is_blind_to_token_zero(arch, padding):
 TIED = [(arch, {"tied": True, "features": UNITS}) for arch in ("stacked_lstm", "generative_lstm")]
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize(("arch", "options"), [*((arch, {}) for arch in OF_STEPS), *TIED])
 @each_padding
 def test_training_leaves_the_padding_out(arch, options, padding):
@@ -107,6 +109,7 @@ def test_padding_is_told_in_one_way(arch):
         small_model(arch, lengths=[5, 2, 3])
 
 
+@pytest.mark.sampled(3)
 @each_architecture
 @pytest.mark.parametrize("wrong", [6, pytest.param(-1, marks=pytest.mark.slow)])
 def test_lengths_out_of_range_are_refused(arch, wrong, tmp_path):

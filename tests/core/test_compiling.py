@@ -64,7 +64,7 @@ def expect_equal(ours, theirs, tolerance):
         np.testing.assert_allclose(a, b, rtol=0, atol=tolerance * max(1.0, np.abs(b).max()))
 
 
-@pytest.mark.sampled(5)
+@pytest.mark.sampled(9)
 @pytest.mark.parametrize("name", [*FUSED, "min_gru"])
 def test_it_equals_the_loop_of_the_graph_for_any_batch_and_time(name, not_compiled):
     noise = {
@@ -205,7 +205,7 @@ def test_within_a_model_that_is_compiled_as_a_whole_it_is_not_compiled_apart(mon
     assert asked == [True]
 
 
-@pytest.mark.sampled(5)
+@pytest.mark.sampled(9)
 @pytest.mark.parametrize("name", FUSED)
 def test_long_sequences_are_traced_when_called_eagerly(name):
     layer = layer_of(name)

@@ -52,7 +52,7 @@ def test_list_and_show_are_quick(capsys):
     [
         (["trian", NAME], "Did you mean train?"),
         (["train", "vanila_lstm_mnist"], f"received 'vanila_lstm_mnist'. Did you mean {NAME} or "),
-        (["show", "something"], "There are: bidirectional_lstm_ewt, "),
+        (["show", "something"], "There are: attention_captioner_scenes, "),
         (["train", NAME, "--unts=3"], "received '--unts=3'. Did you mean units?"),
         (["train", NAME, "--units"], "Expected --units=value, received '--units'"),
         (["train", NAME, "--units=3.5"], "Expected --units to be a whole number, received '3.5'"),

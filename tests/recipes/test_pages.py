@@ -34,13 +34,14 @@ EMBEDDED = [
 ]
 # Signal processing of their own, or a model of their own.
 LONGER = {"bidirectional_lstm_ewt", "bidirectional_lstm_python", "cnn_lstm_moving_digits", "cnn_lstm_spoken_digit"}
+UNMEASURED = "Result: not measured yet."  # of a page that no card is kept of
 each_page = pytest.mark.parametrize("name", pages.names())
 
 
-def test_there_are_two_or_more_of_each_architecture():
+def test_each_architecture_has_a_page():
     assert set(EMBEDDED) < set(pages.names())
     for arch in archs.list_archs():
-        assert sum(name.startswith(arch) for name in pages.names()) >= 2, arch
+        assert any(name.startswith(arch) for name in pages.names()), arch
 
 
 @each_page
@@ -139,7 +140,7 @@ def test_what_a_task_keeps_is_all_that_its_answers_need(name, no_network, data_d
 def test_kept_cards_fit_the_page(name):
     recipe = pages.recipe(name)
     paths = list((ROOT / "saved_models" / name / "cards").glob("*.json"))
-    assert paths
+    assert bool(paths) != (UNMEASURED in pages.text(name))
     for path in paths:
         card = json.loads(path.read_text())
         recipe.Config(**card["config"])

@@ -4,11 +4,13 @@ import itertools
 import pathlib
 
 import numpy as np
+import pytest
 import tensorflow_datasets as tfds
 
 from recipes.datasets.digit_scenes import digit_scenes_dataset_builder as digit_scenes
 
 
+@pytest.mark.slow
 class DigitScenesTest(tfds.testing.DatasetBuilderTestCase):
     DATASET_CLASS = digit_scenes.Builder
     EXAMPLE_DIR = pathlib.Path(__file__).parent  # nothing is downloaded, so there is no dummy data

@@ -3,11 +3,13 @@
 import pathlib
 
 import numpy as np
+import pytest
 import tensorflow_datasets as tfds
 
 from recipes.datasets.moving_digits import moving_digits_dataset_builder as moving_digits
 
 
+@pytest.mark.slow
 class MovingDigitsTest(tfds.testing.DatasetBuilderTestCase):
     DATASET_CLASS = moving_digits.Builder
     EXAMPLE_DIR = pathlib.Path(__file__).parent  # nothing is downloaded, so there is no dummy data
