@@ -110,7 +110,7 @@ def test_a_page_trains_and_answers_in_half_precision(name, no_network, data_dir)
         answer = export.as_arrays(task.signatures(model))
         for signature, request in task.sample(model, splits).items():
             for output, value in answer(request, signature).items():
-                assert value.dtype.kind in "iU" or (value.dtype == "float32" and np.all(np.isfinite(value))), output
+                assert value.dtype.kind in "iuU" or (value.dtype == "float32" and np.all(np.isfinite(value))), output
     finally:
         keras.config.set_dtype_policy("float32")
 
