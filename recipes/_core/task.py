@@ -149,7 +149,7 @@ class Task:
         raise NotImplementedError
 
 
-def parts(count, size):
+def slices(count, size):
     """Slices of at most `size` that cover `count` examples."""
     return [slice(start, start + size) for start in range(0, count, size)]
 

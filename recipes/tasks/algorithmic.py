@@ -9,7 +9,7 @@ from keras import ops
 
 from recipes._core.data import batching
 from recipes._core.export import signatures
-from recipes._core.task import Task, count, joined, parts
+from recipes._core.task import Task, count, joined, slices
 
 NOT_ASKED = -1  # the target where nothing is to be told
 
@@ -130,7 +130,7 @@ class Algorithmic(Task):
         for size in dict.fromkeys(sizes.tolist()):
             (rows,) = np.nonzero(sizes == size)
             same = self.cut({name: tf.gather(column, rows) for name, column in columns.items()})
-            logits = joined([answer(self.request(same, some)) for some in parts(count(same), self.several)])["logits"]
+            logits = joined([answer(self.request(same, some)) for some in slices(count(same), self.several)])["logits"]
             answers = self.answers(same)
             costs, wrong = self.costs(answers, logits), self.decided(logits) != answers
             found[size] = np.asarray(per_row(costs)) / math.log(2), np.asarray(per_row(wrong))

@@ -13,7 +13,7 @@ from recipes._core.evaluate import baselines, plots
 from recipes._core.evaluate.bleu import bleu
 from recipes._core.export import signatures
 from recipes._core.export.signatures import expect
-from recipes._core.task import Task, count, parts
+from recipes._core.task import Task, count, slices
 from recipes.tasks.sequence_to_sequence import END, WIDEST, decoded
 
 UNKNOWN = "<unk>"  # the word that stands for all others
@@ -204,7 +204,7 @@ class Captioning(Task):
         word that names a thing that lies in its box, and `area_of_box` the share of the picture that does.
         """
         test, references = splits.test, self.references(splits.test)
-        rows = parts(count(test), self.several)
+        rows = slices(count(test), self.several)
         answers = [answer(self.request(test["image"][some])) for some in rows]
         captions = np.concatenate([one["caption"][:, 0] for one in answers])
         is_right = exact(captions, references)

@@ -12,7 +12,7 @@ from recipes._core.errors import RecipeError
 from recipes._core.evaluate import baselines, plots
 from recipes._core.export import signatures
 from recipes._core.settings import Count
-from recipes._core.task import Task, joined, parts
+from recipes._core.task import Task, joined, slices
 
 OWN = {"target": (str, ""), "columns": (str, ""), "horizon": (Count, 1), "window": (Count, 50)}
 
@@ -221,7 +221,7 @@ class Forecasting(Task):
         """
         series, starts = splits.test["series"], splits.test["start"]
         future, ahead = self.future(splits.test), np.arange(self.horizon)
-        requests = (self.request(self.past(splits.test, rows)) for rows in parts(len(starts), 128))
+        requests = (self.request(self.past(splits.test, rows)) for rows in slices(len(starts), 128))
         quantiles = joined([answer(request) for request in requests])["quantiles"]
         if folder:
             few = slice(None, 40 * self.horizon, self.horizon)

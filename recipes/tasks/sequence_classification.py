@@ -11,7 +11,7 @@ from recipes._core.data.tables import numbered
 from recipes._core.errors import RecipeError
 from recipes._core.evaluate import baselines, plots
 from recipes._core.export import signatures
-from recipes._core.task import Task, count, joined, parts
+from recipes._core.task import Task, count, joined, slices
 
 OWN = {"sequence": (str, ""), "label": (str, "label"), "columns": (str, "")}
 
@@ -144,7 +144,7 @@ class SequenceClassification(Task):
 
     def answers(self, answer, columns):
         """The outputs of `serving_default` for all examples of a split; see `evaluate` for `answer`."""
-        return joined([answer(self.request(columns, rows)) for rows in parts(count(columns), self.several)])
+        return joined([answer(self.request(columns, rows)) for rows in slices(count(columns), self.several)])
 
     def evaluate(self, answer, splits, folder=None):
         """Accuracy, beside always answering the most frequent label; draws a confusion matrix."""

@@ -15,7 +15,7 @@ from recipes._core.evaluate import plots
 from recipes._core.export import signatures
 from recipes._core.export.signatures import expect
 from recipes._core.settings import Count, one_of
-from recipes._core.task import Task, parts
+from recipes._core.task import Task, slices
 
 WIDEST = 32  # beam that a request may ask for
 END = 0  # what the decoder is fed first, and what it ends with; pieces are numbered from 1 on
@@ -372,7 +372,7 @@ class SequenceToSequence(Task):
         written = {}
         for signature in self.evaluated:
             best = np.empty(len(order), object)
-            for part in parts(len(order), self.several):
+            for part in slices(len(order), self.several):
                 rows = order[part]
                 if signature == "greedy":
                     best[rows] = answer({self.source: sources[rows]}, signature)[self.target]

@@ -13,7 +13,7 @@ from recipes._core.errors import RecipeError
 from recipes._core.evaluate import baselines, plots
 from recipes._core.export import signatures
 from recipes._core.settings import Count
-from recipes._core.task import Task, count, parts
+from recipes._core.task import Task, count, slices
 
 OWN = {"text": (str, "text"), "labels": (str, "labels"), "features": (Count, 64)}
 
@@ -222,7 +222,7 @@ class Tagging(Task):
     def evaluate(self, answer, splits, folder=None):
         """Accuracy over all pieces, beside answering each with its most frequent label; draws a confusion matrix."""
         truth = self.targets(splits.test).flat_values.numpy()
-        rows = parts(count(splits.test), self.several)
+        rows = slices(count(splits.test), self.several)
         answers = [answer(self.request(splits.test, some))[self.label] for some in rows]
         answered = np.concatenate([labels[labels != ""] for labels in answers])
         answered = np.array([self.labels.index(label) for label in answered])

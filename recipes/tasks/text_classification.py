@@ -14,7 +14,7 @@ from recipes._core.errors import RecipeError
 from recipes._core.evaluate import baselines, plots
 from recipes._core.export import signatures
 from recipes._core.settings import Count, Rate
-from recipes._core.task import Task, count, joined, parts
+from recipes._core.task import Task, count, joined, slices
 
 UNKNOWN = "<unk>"
 OWN = {
@@ -154,7 +154,7 @@ class TextClassification(Task):
     def evaluate(self, answer, splits, folder=None):
         """Accuracy, beside a logistic regression on the words and the most frequent label; draws a confusion matrix."""
         texts = splits.test["text"].numpy()
-        rows = parts(count(splits.test), self.several)
+        rows = slices(count(splits.test), self.several)
         answered = joined([answer(self.request(texts[some])) for some in rows])["probabilities"].argmax(-1)
         known, truth = (np.asarray(split["label"]) for split in (splits.train, splits.test))
         if folder:

@@ -75,7 +75,7 @@ def parser(name=None):
     command.add_argument("--dataset", help="name of a TFDS dataset, in place of --data")
     example = "python -m recipes train vanilla_lstm_mnist --dataset=fashion_mnist --units=256"
     all_settings = f"Every setting that `show` lists is an option, too:\n{example}"
-    command = add("train", "Train and evaluate.", settings_of(name) if name else all_settings)
+    command = add("train", "Train and evaluate.", printed_settings(name) if name else all_settings)
     command.add_argument("--device", choices=["auto", "cpu", "gpu"], default="auto", help="auto: a GPU if there is one")
     command.add_argument("--precision", choices=["float32", "mixed_bfloat16", "mixed_float16"], help="default: float32")
     command.add_argument("--resume", action="store_true", help="go on with the newest run that is not finished")
@@ -184,10 +184,10 @@ def _list(arguments):
 
 
 def _show(arguments):
-    print(f"{ast.get_docstring(ast.parse(page.text(arguments.name)))}\n\n{settings_of(arguments.name)}")
+    print(f"{ast.get_docstring(ast.parse(page.text(arguments.name)))}\n\n{printed_settings(arguments.name)}")
 
 
-def settings_of(name):
+def printed_settings(name):
     """The settings of a recipe, as its page states them, with a line before them."""
     text = page.text(name)
     try:
