@@ -44,6 +44,7 @@ def test_gradient_equals_finite_differences_of_reference(name, case):
     weights = randomize(layer)
     received = gradients(layer, sequence, states)
     places = [*(weights[w.name] for w in layer.trainable_weights), sequence, *states]
+    counts = [id(state) for name, state in zip(layer.cell.states, states, strict=True) if name == "steps"]
     projection = random(BATCH, TIME, layer.cell.output_size, seed=9)
 
     def loss():
@@ -51,6 +52,9 @@ def test_gradient_equals_finite_differences_of_reference(name, case):
 
     eps = 1e-6
     for array, gradient in zip(places, received, strict=True):
+        if id(array) in counts:  # of whole numbers, at which what is read changes at once
+            assert np.all(gradient == 0)
+            continue
         expected = np.zeros_like(array)
         for index in np.ndindex(array.shape):
             value = array[index]
