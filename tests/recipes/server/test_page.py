@@ -357,7 +357,10 @@ def test_attention_is_a_map_with_a_cell_for_each_letter_and_piece(site, open_pag
 
 SEEN = """[...document.querySelectorAll('.glimpses figure')].map(each => {
   const [ground, light] = each.querySelectorAll('canvas'), told = each.querySelector('[role=img]').title;
-  const { data } = light.getContext('2d').getImageData(0, 0, light.width, light.height);
+  const copy = Object.assign(document.createElement('canvas'), { width: light.width, height: light.height });
+  const sheet = copy.getContext('2d', { willReadFrequently: true });
+  sheet.drawImage(light, 0, 0);
+  const { data } = sheet.getImageData(0, 0, light.width, light.height);
   const alphas = [...data].filter((_, i) => i % 4 === 3);
   return [each.innerText.trim(), told, alphas, [ground.width, ground.height]];
 })"""
