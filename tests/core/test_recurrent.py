@@ -149,7 +149,7 @@ def shapes_in_a_graph(layer, spec):
     return found
 
 
-@pytest.mark.sampled(5)
+@pytest.mark.sampled(7)
 @pytest.mark.parametrize("name", archs.list_cells())
 @pytest.mark.parametrize("spec", SPECS.values(), ids=SPECS)
 def test_static_shapes_are_those_of_keras_rnn(name, spec):
