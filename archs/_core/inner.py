@@ -64,7 +64,7 @@ def splits_inputs(cell):
 
 
 def project(cell, inputs):
-    """What depends on the inputs (..., d) alone of an inner cell whose first d input features they are."""
+    """Computes what of an inner cell depends on the inputs (..., d) alone, which are its first d input features."""
     return cell.add_bias(ops.matmul(inputs, cell.kernel[: inputs.shape[-1]])) if splits_inputs(cell) else inputs
 
 

@@ -244,7 +244,7 @@ def _is_linear(cell):
 
 
 def loop_of(cell):
-    """How `Recurrent` runs a built cell on TensorFlow: `"parallel scan"`, `"fused"` or, on its own, `"autodiff"`."""
+    """Names the loop of a built cell on TensorFlow: `"parallel scan"`, `"fused"` or, on its own, `"autodiff"`."""
     if _is_linear(cell):
         return "parallel scan"
     from archs._core.loops import is_fused  # imports tensorflow

@@ -1,4 +1,4 @@
-"""What a trained cell did in each time step: its states, or what it makes of them, such as where it looked."""
+"""Traces of a trained cell: its states in each time step, or what it makes of them, such as where it looked."""
 
 import keras
 import numpy as np

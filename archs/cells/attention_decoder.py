@@ -268,7 +268,7 @@ class AttentionDecoderCell(Cell):
         return states[:count], dict(zip(self._kept, states[count:], strict=True))
 
     def _split_inputs(self, x):
-        """What f reads, what the output adds, and the numbers that draw; None for either that there is not."""
+        """Splits x into what f reads, what the output adds, and the numbers that draw; None where there is none."""
         draws = skip = None
         if self.hard:
             x, draws = x[..., : -self.heads], x[..., -self.heads :]

@@ -235,7 +235,7 @@ class GridLSTMCell(Cell):
         return tuple(_joined(pieces) for pieces in (top, *new))
 
     def _block(self, layer, sides, known, step):
-        """What leaves a block along each dimension, h and for an LSTM m, from what enters it.
+        """Computes what leaves a block along each dimension, h and for an LSTM m, from what enters it.
 
         Args:
             layer: its number along depth, from 0.

@@ -298,7 +298,7 @@ class NTMCell(Cell):
         return [new[0], *new]
 
     def parameters(self, z):
-        """What the heads are told, from `z` (..., columns).
+        """Splits `z` (..., columns) into what the heads are told.
 
         Returns:
             Keys (..., heads, m), strengths and gates (..., heads, 1), shifts (..., heads, 2q + 1), sharpenings
@@ -356,7 +356,7 @@ class NTMCell(Cell):
         return [*shown, *controller, *([] if self.output_reads else [reads]), memory, weightings]
 
     def observed(self, states):
-        """What the heads did, for `archs.tracing`, from the list of states (batch, time, size) after each time step.
+        """Tells, for `archs.tracing`, what the heads did, from the list of states after each step, (batch, time, size).
 
         Returns:
             A dict of read_weightings (batch, time, heads, N) and write_weightings; of reads (batch, time, heads, m),

@@ -32,7 +32,7 @@ class Algorithmic(Task):
     several = 100
 
     def question(self, columns):
-        """What is read, (batch, time, ...), `blank` behind the end of each question, from columns of questions."""
+        """Inputs (batch, time, ...), `blank` behind the end of each question, from columns of questions."""
         raise NotImplementedError
 
     def first(self, columns):
@@ -117,7 +117,7 @@ class Algorithmic(Task):
         return self.request(columns, slice(number, number + 1))
 
     def measured(self, answer, columns):
-        """What each answer costs, in bits, and how much of it is wrong, by the size of its question.
+        """Measures what each answer costs, in bits, and how much of it is wrong, by the size of its question.
 
         Args:
             answer: see `evaluate`.

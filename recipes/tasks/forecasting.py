@@ -81,7 +81,7 @@ class Forecasting(Task):
 
     @property
     def percent(self):
-        """How much of what comes should lie between the outer quantiles, in words."""
+        """Share, in words, of what comes that should lie between the outer quantiles."""
         return f"{100 * (self.quantiles[-1] - self.quantiles[0]):.0f}"
 
     def scale(self, numbers):
