@@ -9,7 +9,9 @@ any other, reads one bit after the other.
 Data: of all 65,536 strings of 16 bits, 59,536 to train, 1,000 to validate, 5,000 to test; `--dataset=` takes other
 lengths. Our builder makes them from a fixed seed, so nothing is downloaded. No string is in two splits.
 The figure is the share of test strings that are answered right; half of them are odd.
-Result: not measured yet.
+Result: 99.96 and 99.5 % with `--seed=0` and 1, after 238,000 strings; with 2 nothing is learned, 50.9 %; 18,818
+parameters, 55 to 101 seconds of training on two CPU cores shared with another one. `--transforms=relu` and
+`tanh` stay at 50.9 and 50.6 %.
 """
 
 import keras
