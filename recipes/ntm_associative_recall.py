@@ -1,10 +1,10 @@
-"""Associative recall: a Neural Turing Machine reads a list, is shown one item of it, and tells the one behind.
+"""Associative recall: a Neural Turing Machine reads a list, is shown one item of it, and tells the next one.
 
     python -m recipes train ntm_associative_recall
 
 A. Graves, G. Wayne, I. Danihelka, "Neural Turing Machines", 2014, section 4.3. An item is 3 vectors of 6 bits with a
 delimiter before them; 2 to 6 items are read, then one of them but the last, between delimiters of another kind; then
-the item behind it is to be told, while nothing more is read.
+the item after it is to be told, while nothing more is read.
 Data: 100,000 lists to train and 1,000 to validate; to test, 200 each of 6, 8, 10, 12, 15 and 20 items. No two items of
 a list are alike. Our builder draws them from fixed seeds, so nothing is downloaded.
 The figure is what the answer to a list of 6 items costs, the longest that are trained on, in bits; a coin for each bit
@@ -59,4 +59,4 @@ def build_model(config, task):
 
 
 class Task(AssociativeRecall):
-    """Items and the number of one of them in, the item behind it out."""
+    """Items and the number of one of them in, the item after it out."""

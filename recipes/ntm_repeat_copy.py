@@ -4,7 +4,7 @@
 
 A. Graves, G. Wayne, I. Danihelka, "Neural Turing Machines", 2014, section 4.2. Vectors of 8 bits are read, 1 to 10 of
 them, then a delimiter and a number from 1 to 10, scaled to mean 0 and variance 1; then the vectors are to be told so
-often, and an end marker behind them, while nothing more is read.
+often, and an end marker after them, while nothing more is read.
 Data: 100,000 sequences to train and 1,000 to validate; to test, 200 each of 10 vectors 10 times, of 20 vectors 10
 times, and of 10 vectors 20 times. Our builder draws them from fixed seeds, so nothing is downloaded.
 The figure is what a sequence of 10 vectors 10 times costs, the most that is trained on, in bits; a coin for each bit

@@ -1,4 +1,4 @@
-"""Which loops are compiled by XLA, for how many time steps, and in which parts of the batch."""
+"""Choice of the loops that XLA compiles, for how many time steps, and in which parts of the batch."""
 
 import functools
 import os

@@ -12,7 +12,7 @@ class RecipeError(Exception):
 
 
 def install(extra):
-    """How to install an extra of the project."""
+    """Sentence that says how to install an extra of the project."""
     pip = f"python3 -m pip --python {sys.executable}"  # an environment may have no pip of its own
     return f"install the extra `{extra}`, in the project's folder: {pip} install -e '.[{extra}]'"
 

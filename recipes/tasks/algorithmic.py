@@ -32,7 +32,7 @@ class Algorithmic(Task):
     several = 100
 
     def question(self, columns):
-        """Inputs (batch, time, ...), `blank` behind the end of each question, from columns of questions."""
+        """Inputs (batch, time, ...), `blank` after the end of each question, from columns of questions."""
         raise NotImplementedError
 
     def first(self, columns):
@@ -44,7 +44,7 @@ class Algorithmic(Task):
         raise NotImplementedError
 
     def answers(self, columns):
-        """The right answers, int32 (batch, steps, ...), of no meaning behind the end of each."""
+        """The right answers, int32 (batch, steps, ...), of no meaning after the end of each."""
         raise NotImplementedError
 
     def sizes(self, columns):
@@ -84,7 +84,7 @@ class Algorithmic(Task):
         return tf.where(like(inside, placed), placed, NOT_ASKED)
 
     def logits(self, model, columns):
-        """The logits (batch, steps, ...) of the answers, zeros behind the end of each."""
+        """The logits (batch, steps, ...) of the answers, zeros after the end of each."""
         logits = model(self.inputs(columns), training=False)
         inside = tf.sequence_mask(self.steps(columns))
         place = tf.where(inside, self.first(columns)[:, None] + tf.range(tf.shape(inside)[1]), 0)

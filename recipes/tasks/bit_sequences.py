@@ -61,7 +61,7 @@ class BitSequences(Algorithmic):
         return ops.cast(logits > 0, "int32")
 
     def signatures(self, model):
-        """Questions in; bits, their probabilities and logits out, zeros behind the end. And the model's own inputs.
+        """Questions in; bits, their probabilities and logits out, zeros after the end. And the model's own inputs.
 
         Of a model with a memory, `weightings` answers what each head looked at, (batch, time, locations).
         """

@@ -435,7 +435,7 @@ def read_in_parts(model, tokens, lengths, targets=None):
         targets: None, or the tokens (batch, time) that follow.
 
     Returns:
-        What each of the targets costs, in nats, (batch, time), of no meaning behind a length, or None; the logits after
+        Cost of each of the targets, in nats, (batch, time), of no meaning after a length, or None; the logits after
         the last token of each row, (batch, outputs); and the flat list of the states then.
     """
     batch, time = tf.unstack(tf.shape(tokens))

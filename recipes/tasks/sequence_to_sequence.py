@@ -435,7 +435,7 @@ def begin_alike(asked, known):
 
 
 def same_letters(one, other):
-    """How many letters two texts have in common from the first on."""
+    """Number of letters that two texts have in common from the first on."""
     return next((i for i, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), min(len(one), len(other)))
 
 

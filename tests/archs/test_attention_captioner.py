@@ -1,4 +1,4 @@
-"""What is particular to captions of images: places, first states, what is added to the loss, where it looks."""
+"""Captions of images: places, first states, what is added to the loss, where the decoder looks."""
 
 import keras
 import numpy as np

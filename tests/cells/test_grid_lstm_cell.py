@@ -1,4 +1,4 @@
-"""What the conformance tests cannot see of the grid LSTM: its dimensions, first values, and what it refuses."""
+"""Grid LSTM, beyond the conformance tests: its dimensions, first values, and what it refuses."""
 
 import numpy as np
 import pytest

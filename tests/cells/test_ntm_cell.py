@@ -160,7 +160,7 @@ def test_addressing_is_in_single_precision_under_mixed_policies(layer, dtype, mo
 
 
 def test_locations_that_start_alike_stay_alike():
-    """What the error about first values says."""
+    """Words of the error about first values."""
     layer = layer_of(first_weighting="uniform", first_memory="random")
     layer.cell.memory_start.assign(np.full((7, 2), 1e-6))
     states = layer.cell.get_initial_state(3)

@@ -1,4 +1,4 @@
-"""What a recurrent layer of a model did in each step."""
+"""Traces of a recurrent layer of a model, step by step."""
 
 import keras
 import numpy as np

@@ -88,7 +88,7 @@ def step(
     layers, places = range(1, depth + 1), list(np.ndindex(*extents))
 
     def apart(a):
-        """What belongs to each place; in a row of features, or of a state, place follows place, the last axis first."""
+        """Splits an array by place; in a row of features, or of a state, place follows place, the last axis first."""
         return dict(zip(places, np.split(a, len(places), axis=-1), strict=True))
 
     data, carried = apart(x), iter(carried)

@@ -63,7 +63,7 @@ def measure(session, cell, size, phase):
 
 
 def _modes(name, phase):
-    """How TensorFlow runs it: compiled as a whole, as a graph, or with its loop compiled."""
+    """Ways in which TensorFlow runs it: compiled as a whole, as a graph, or with its loop compiled."""
     ways = ["XLA", "graph"] if name in ("archs", "keras.layers.RNN", "keras.layers") else ["graph"]
     return [*ways, "loop"] if name == "archs" and phase == "inference" else ways
 

@@ -100,7 +100,7 @@ def _flat(tree, prefix=""):
 
 
 def _kind(feature):
-    """How a feature can be used: as "text", "label", "labels", "sequence" or "number"; None otherwise."""
+    """Use that a feature can be of: as "text", "label", "labels", "sequence" or "number"; None otherwise."""
     if isinstance(feature, tfds.features.ClassLabel):
         return "label"
     inner = feature.feature if isinstance(feature, tfds.features.Sequence) else None

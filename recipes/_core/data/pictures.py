@@ -117,7 +117,7 @@ def _ink_of(picture):
 
 
 def _ink(grey):
-    """How far each pixel is from the border's usual value, the farthest at 255; None where all are alike."""
+    """Distance of each pixel from the border's usual value, the farthest at 255; None where all are alike."""
     border = np.concatenate([grey[0], grey[-1], grey[:, 0], grey[:, -1]])
     distance = np.abs(grey - np.median(border))
     return Image.fromarray((distance * (255 / distance.max())).astype(np.uint8)) if distance.max() > 10 else None

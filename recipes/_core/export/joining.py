@@ -125,7 +125,7 @@ def _same(one, other):
 
 
 def rows(inputs):
-    """How many rows a request has; 1 if its inputs have none."""
+    """Number of rows of a request; 1 if its inputs have none."""
     return max((len(array) for array in inputs.values() if array.ndim), default=1)
 
 

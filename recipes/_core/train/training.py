@@ -218,7 +218,7 @@ class _Keeper(keras.callbacks.Callback):
         self._began = time.monotonic()
 
     def seconds(self):
-        """How long the epoch has taken, also before the run was stopped."""
+        """Seconds that the epoch has taken, also before the run was stopped."""
         return float(self._spent) + time.monotonic() - self._began
 
     def restore(self):

@@ -112,7 +112,7 @@ def are_apart(boxes):
 
 
 def relation(other, box):
-    """How `other` lies to `box`: "above", "below", "left of" or "right of"; None where that is not clear."""
+    """Relation of `other` to `box`: "above", "below", "left of" or "right of"; None where that is not clear."""
     down, right = (box[:2] + box[2:] - other[:2] - other[2:]) / 2  # from middle to middle
     axis, distance = (0, down) if abs(down) > abs(right) else (1, right)
     first, second = (other, box) if distance > 0 else (box, other)

@@ -1,4 +1,4 @@
-"""What questions that an algorithm answers cost."""
+"""Costs of questions that an algorithm answers."""
 
 import types
 
