@@ -18,8 +18,8 @@ def test_learns_to_remember(name):
     y = (x[:, 0, 0] > 0).astype("float32")
     model = keras.Sequential([archs.Recurrent(make(name, 16)), keras.layers.Dense(1)])
     model.compile(keras.optimizers.Adam(0.03, clipnorm=1.0), keras.losses.BinaryCrossentropy(from_logits=True))
-    for _ in range(4):  # how many epochs it takes differs between processors
-        model.fit(x, y, epochs=30, batch_size=64, verbose=0)
+    for _ in range(12):  # how many epochs it takes differs between processors
+        model.fit(x, y, epochs=10, batch_size=64, verbose=0)
         accuracy = np.mean((np.asarray(model(x))[:, 0] > 0) == y)
         if accuracy > 0.95:
             break

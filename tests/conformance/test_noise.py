@@ -35,29 +35,25 @@ LAYERS = pytest.mark.parametrize("layer", [archs.Recurrent, keras.layers.RNN])
 
 
 # Every cell with every regularizer that it has, in our layer; with one of each kind of mask in Keras' own, too.
-each_regularizer = pytest.mark.parametrize(
-    ("name", "layer", "arguments"),
-    [
-        pytest.param(name, layer, arguments, id=f"{name}-{layer.__name__}-{regularizer}")
-        for name in CELLS
-        for regularizer, arguments in REGULARIZERS.items()
-        for layer in (archs.Recurrent, keras.layers.RNN)
-        if (regularizer != "semeniuta" or archs.get(name, "cell").candidate)
-        and (layer is archs.Recurrent or regularizer in ("recurrent_dropout", "zoneout"))
-    ],
-)
+REGULARIZED = [
+    pytest.param(name, layer, arguments, id=f"{name}-{layer.__name__}-{regularizer}")
+    for name in CELLS
+    for regularizer, arguments in REGULARIZERS.items()
+    for layer in (archs.Recurrent, keras.layers.RNN)
+    if (regularizer != "semeniuta" or archs.get(name, "cell").candidate)
+    and (layer is archs.Recurrent or regularizer in ("recurrent_dropout", "zoneout"))
+]
 
 
 @pytest.mark.sampled(5)
-@each_regularizer
+@pytest.mark.parametrize(("name", "layer", "arguments"), REGULARIZED)
 def test_regularization_is_off_at_inference(name, layer, arguments):
     with_rate, without = recurrent(name, layer, arguments=arguments), recurrent(name, layer)
     np.testing.assert_allclose(with_rate(inputs()), without(inputs()), rtol=0, atol=1e-14)
     assert np.abs(with_rate(inputs(), training=True) - without(inputs())).max() > 1e-3
 
 
-@pytest.mark.sampled(5)
-@each_regularizer
+@pytest.mark.parametrize(("name", "layer", "arguments"), REGULARIZED[::5])  # of each cell one or two
 def test_regularization_is_fresh_in_each_call_and_seeded(name, layer, arguments):
     """In a graph with our layer, eagerly with Keras' own."""
 

@@ -9,8 +9,8 @@ import archs
 from tests.conformance import catalog
 from tests.conformance.catalog import FEATURES, UNITS
 
-FEW = ("attention_decoder", "gru", "layer_norm_gru", "lstm", "scrn")
-SLOW = [(name, False) for name in archs.list_cells() if name not in FEW] + [(name, True) for name in FEW]
+FEW = ("gru", "lstm", "scrn")
+SLOW = [(name, False) for name in archs.list_cells() if name not in FEW] + [("lstm", True), ("layer_norm_gru", True)]
 
 
 def gradients(name, dtype, weights, jit_compile=False, rounded=False):
@@ -48,10 +48,15 @@ def test_gradients_of_long_sequences_in_half_precision(name, jit_compile):
     keras.utils.set_random_seed(1)
     weights, exact = gradients(name, "float64", None)
     _, received = gradients(name, "mixed_float16", weights, jit_compile)
-    _, at_best = gradients(name, "float64", weights, rounded=True)
-    for weight, expected in exact.items():
-        off, least = (np.linalg.norm(by[weight] - expected) / np.linalg.norm(expected) for by in (received, at_best))
-        assert off < max(0.005, 4 * least), f"{weight}: {100 * off:.2f} % off, {100 * least:.2f} % at best"
+
+    def off(by):
+        return {weight: np.linalg.norm(by[weight] - value) / np.linalg.norm(value) for weight, value in exact.items()}
+
+    if max(off(received).values()) >= 0.005:
+        _, at_best = gradients(name, "float64", weights, rounded=True)
+        least = off(at_best)
+        for weight, error in off(received).items():
+            assert error < max(0.005, 4 * least[weight]), f"{weight}: {error:.4f} off, {least[weight]:.4f} at best"
 
 
 @pytest.mark.parametrize("name", archs.list_cells())

@@ -13,7 +13,7 @@ from tests.conformance import catalog
 from tests.conformance.catalog import BATCH, FEATURES, TIME, UNITS, random
 
 THREADS = 8
-CALLS = pytest.mark.parametrize("count", [16, pytest.param(160, marks=pytest.mark.slow)])
+CALLS = 16
 FEW = ("attention_decoder", "depth_gated_lstm", "lstm", "min_gru")
 NOISE = {"dropout": 0.5, "recurrent_dropout": 0.5}
 
@@ -23,8 +23,8 @@ def in_threads(function, requests):
         return list(pool.map(function, requests))
 
 
-def expect_same(function, requests, count, beside=()):
-    """`function` of each request in threads, `count` calls in all, equals what it is alone.
+def expect_same(function, requests, beside=()):
+    """`function` of each request in threads, `CALLS` calls in all, equals what it is alone.
 
     Every third call is followed, in the same thread, by one of the functions `beside`.
     """
@@ -36,7 +36,7 @@ def expect_same(function, requests, count, beside=()):
             beside[number // 3 % len(beside)]()
         return answer
 
-    for number, answer in enumerate(in_threads(asked, range(count))):
+    for number, answer in enumerate(in_threads(asked, range(CALLS))):
         for received, expected in zip(answer, alone[number % len(requests)], strict=True):
             np.testing.assert_array_equal(received, expected)
 
@@ -67,11 +67,11 @@ def requests_of(cell, count=5):
 
 
 @pytest.mark.parametrize(
-    ("name", "count"),
-    [(name, 16) for name in FEW] + [pytest.param(name, 40, marks=pytest.mark.slow) for name in archs.list_cells()],
+    ("kind", "name"),
+    [(kind, name) for name in FEW for kind in (archs.Recurrent, keras.layers.RNN)]
+    + [pytest.param(archs.Recurrent, n, marks=pytest.mark.slow) for n in archs.list_cells() if n not in FEW],
 )
-@pytest.mark.parametrize("kind", [archs.Recurrent, keras.layers.RNN])
-def test_a_layer_answers_beside_training(name, kind, count):
+def test_a_layer_answers_beside_training(kind, name):
     layer, ask = layer_of(name, kind)
     requests = requests_of(layer.cell)
 
@@ -80,7 +80,7 @@ def test_a_layer_answers_beside_training(name, kind, count):
             loss = tf.reduce_sum(layer(requests[0][0], training=True)[0] ** 2)
         tape.gradient(loss, [w.value for w in layer.trainable_weights])
 
-    expect_same(ask, requests, count, beside=[train])
+    expect_same(ask, requests, beside=[train])
 
 
 @pytest.mark.sampled(3)
@@ -133,10 +133,9 @@ def test_a_memory_is_of_the_thread_that_gave_it():
 
 
 @pytest.mark.parametrize(
-    ("arch", "count"),
-    [("vanilla_lstm", 16), *(pytest.param(arch, 40, marks=pytest.mark.slow) for arch in archs.list_archs())],
+    "arch", [a if a == "vanilla_lstm" else pytest.param(a, marks=pytest.mark.slow) for a in archs.list_archs()]
 )
-def test_a_model_answers_beside_fit(arch, count):
+def test_a_model_answers_beside_fit(arch):
     noisy = {"cell": lambda units: archs.LSTMCell(units, **NOISE)} if catalog.takes(arch, "cell") else {"dropout": 0.2}
     model = catalog.small_model(arch, **noisy, lengths=True)
     model.compile("sgd", "mse")
@@ -154,15 +153,14 @@ def test_a_model_answers_beside_fit(arch, count):
     model.optimizer.learning_rate = 0.0  # so that the answers stay the same; the dropout of `fit` must not reach them
     with concurrent.futures.ThreadPoolExecutor(1) as pool:
         fitting = pool.submit(lambda: model.fit(x, np.zeros(shape), epochs=5, verbose=0))
-        expect_same(lambda request: numpy(model(request)), requests, count, beside=[train])
+        expect_same(lambda request: numpy(model(request)), requests, beside=[train])
         fitting.result()
 
 
 @pytest.mark.parametrize(
-    ("attention", "count"),
-    [("bahdanau", 16), *(pytest.param(kind, 160, marks=pytest.mark.slow) for kind in (None, "bahdanau", "luong"))],
+    "attention", ["bahdanau", *(pytest.param(kind, marks=pytest.mark.slow) for kind in (None, "luong"))]
 )
-def test_decoders_write_in_threads(attention, count):
+def test_decoders_write_in_threads(attention):
     model = archs.encoder_decoder_lstm(
         4, 6, 7, vocabulary=9, attention=attention, bidirectional=True, cell=lambda n: archs.LSTMCell(n, **NOISE)
     )
@@ -178,11 +176,10 @@ def test_decoders_write_in_threads(attention, count):
     def train():
         model(requests[0] | {"decoder_inputs": np.zeros((2, 3), int)}, training=True)
 
-    expect_same(write, requests, max(count // 8, 8), beside=[train])
+    expect_same(write, requests, beside=[train])
 
 
-@CALLS
-def test_texts_are_generated_in_threads(count):
+def test_texts_are_generated_in_threads():
     model = archs.generative_lstm(4, [6, 6], 9, cell=lambda n: archs.LSTMCell(n, **NOISE))
     catalog.randomize(model)
     requests = [np.random.default_rng(i).integers(0, 9, (2, 5)) for i in range(4)]
@@ -190,4 +187,4 @@ def test_texts_are_generated_in_threads(count):
     def write(tokens):
         return numpy(archs.generation.generate(model, tokens, max_new_tokens=4, seed=3))
 
-    expect_same(write, requests, max(count // 8, 8), beside=[lambda: model(requests[0], training=True)])
+    expect_same(write, requests, beside=[lambda: model(requests[0], training=True)])

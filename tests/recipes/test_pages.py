@@ -87,53 +87,31 @@ def test_without_a_network_a_download_fails_at_once_and_says_what_to_place(
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", EMBEDDED)
-def test_embedded_data_needs_no_network(name, no_network, data_dir):
-    recipe = pages.recipe(name)
-    splits = recipe.load(recipe.Config(), data_dir)
-    assert min(count(splits.train), count(splits.validation), count(splits.test)) > 0
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("name", EMBEDDED)
-def test_a_page_trains_and_answers_in_half_precision(name, no_network, data_dir):
+def test_a_page_of_embedded_data(name, no_network, data_dir):
+    """Without a network it has data, trains in half precision, and keeps all that its answers need."""
     recipe = pages.recipe(name)
     config = recipe.Config(units=8)
     splits = recipe.load(config, data_dir)
-    task = recipe.Task(config)
+    assert min(count(splits.train), count(splits.validation), count(splits.test)) > 0
+    task, other = recipe.Task(config), recipe.Task(config)
     task.learn(splits)
+    other.restore(json.loads(json.dumps(task.state())))
     keras.config.set_dtype_policy("mixed_bfloat16")
     try:
-        model = recipe.build_model(config, task)
+        model = recipe.build_model(config, other)
         task.compile(model, steps=1)
         batch = next(iter(task.batches(splits.train, training=True).epoch()))
         assert np.isfinite(model.train_on_batch(*batch, return_dict=True)["loss"])
-        answer = export.as_arrays(task.signatures(model))
-        for signature, request in task.sample(model, splits).items():
-            for output, value in answer(request, signature).items():
+        answers = [export.as_arrays(one.signatures(model)) for one in (task, other)]
+        for signature, request in other.sample(model, splits).items():
+            expected, received = (answer(request, signature) for answer in answers)
+            for output, value in expected.items():
                 assert value.dtype.kind in "iuU" or (value.dtype == "float32" and np.all(np.isfinite(value))), output
+                np.testing.assert_array_equal(received[output], value)
+        asked = task.test_request(splits.test, 0)
+        assert other.show(answers[1](asked)) == task.show(answers[0](asked))
     finally:
         keras.config.set_dtype_policy("float32")
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("name", EMBEDDED)
-def test_what_a_task_keeps_is_all_that_its_answers_need(name, no_network, data_dir):
-    recipe = pages.recipe(name)
-    config = recipe.Config(units=8)
-    splits = recipe.load(config, data_dir)
-    task = recipe.Task(config)
-    task.learn(splits)
-    other = recipe.Task(config)
-    other.restore(json.loads(json.dumps(task.state())))
-    model = recipe.build_model(config, other)
-    requests = task.sample(model, splits)
-    answers = [export.as_arrays(one.signatures(model)) for one in (task, other)]
-    for signature, request in requests.items():
-        expected, received = (answer(request, signature) for answer in answers)
-        for output, value in expected.items():
-            np.testing.assert_array_equal(received[output], value)
-    asked = task.test_request(splits.test, 0)
-    assert other.show(answers[1](asked)) == task.show(answers[0](asked))
 
 
 @each_page
