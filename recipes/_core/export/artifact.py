@@ -113,9 +113,9 @@ def load(path):
 
 
 def call(model, signature, inputs):
-    """The answer of a loaded SavedModel, a dict of output name to array."""
+    """The answer of a loaded SavedModel, a dict of output name to array, in the order of names."""
     answer = model.signatures[signature](**{name: tf.constant(array) for name, array in inputs.items()})
-    return {name: value.numpy() for name, value in answer.items()}
+    return {name: value.numpy() for name, value in sorted(answer.items())}
 
 
 def signatures(path, parameters):
