@@ -1,4 +1,4 @@
-"""Which cases of the largest tests are slow."""
+"""Sampling: of the largest tests some cases are fast, the others slow."""
 
 import collections
 

@@ -1,4 +1,4 @@
-"""What the two directions see, and how they are joined."""
+"""Two directions: what each sees, and how they are joined."""
 
 import keras
 import numpy as np

@@ -1,4 +1,4 @@
-"""What is particular to encoder-decoder models: where the decoder starts, what it writes, where it looks."""
+"""Encoder-decoder models: where the decoder starts, what it writes, where it looks."""
 
 import itertools
 

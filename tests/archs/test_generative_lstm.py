@@ -1,4 +1,4 @@
-"""What is particular to language models: states carried on, and what they draw."""
+"""Language models: states carried on, and what they draw."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""What a stack adds to its cells: sizes, residual connections, tied embeddings, answers per step."""
+"""Stacks: sizes, residual connections, tied embeddings, answers per step."""
 
 import keras
 import numpy as np

@@ -209,7 +209,7 @@ MEMORIES = {"grid_lstm": {"time_bias": "m_1", "time_bias_1": "m_1"}}
 
 
 def roles_of(cell, memories, rows=100):
-    """Which gates, opened by their bias, keep more of the memory and which write more to it, without other weights.
+    """Gates that, opened by their bias, keep more of the memory, and those that write more to it.
 
     Args:
         cell: a built one.

@@ -64,7 +64,7 @@ def swap_two_gates(cls):
 
 
 def read_an_old_state(cls):
-    """What is read of a state after its update, be it in the return, is its value from before."""
+    """A mutation: of a state after its update, its value from before is read, be it in the return."""
 
     def change(tree):
         (function,) = tree.body
@@ -150,8 +150,11 @@ NET = [
 
 
 def without(cls):
-    """What cannot be mutated: there is no gate to swap, no recurrent product and no state updated by name, or all that
-    but the state is the matter of an inner cell or, in a grid, of sides."""
+    """Mutations that a cell has no place for.
+
+    There is no gate to swap, no recurrent product and no state updated by name, or all that but the state is the
+    matter of an inner cell or, in a grid, of sides.
+    """
     gates = [] if cls.gates else [swap_two_gates]
     inner = [drop_a_bias, transpose_a_recurrent_kernel] * cls.reads_memory
     states = [read_an_old_state] * (cls is archs.GridLSTMCell)

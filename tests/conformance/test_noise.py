@@ -71,7 +71,7 @@ def test_regularization_is_fresh_in_each_call_and_seeded(name, layer, arguments)
 
 
 def dropped_inputs(layer):
-    """Which inputs a random projection of the outputs does not depend on in training: bool (batch, time, features)."""
+    """Inputs that a random projection of the outputs does not depend on in training: bool (batch, time, features)."""
     sequence = tf.constant(inputs())
     with tf.GradientTape() as tape:
         tape.watch(sequence)

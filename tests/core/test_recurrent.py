@@ -1,4 +1,4 @@
-"""What `Recurrent` does beyond what the catalog-wide tests hold it to for every cell."""
+"""Behaviour of `Recurrent` beyond what the catalog-wide tests hold it to for every cell."""
 
 import keras
 import numpy as np

@@ -41,7 +41,7 @@ def test_each_peer_is_measured_where_it_has_the_cell(monkeypatch):
 
 
 def figures(tmp_path, *arguments):
-    """What a run writes, and its rows by implementation."""
+    """The text that a run writes, and its rows by implementation."""
     path = tmp_path / "figures.json"
     assert cli.main(["bench", *arguments, "--rounds=2", f"--json={path}"]) == 0
     written = json.loads(path.read_text())

@@ -1,4 +1,4 @@
-"""What every recipe's page has in common."""
+"""Rules that every recipe's page keeps."""
 
 import ast
 import dataclasses

@@ -1,4 +1,4 @@
-"""What the READMEs show runs as it stands."""
+"""Blocks of the READMEs run as they stand."""
 
 import json
 import pathlib

@@ -35,7 +35,7 @@ def served(folder, seconds):
 
 @pytest.fixture(scope="module")
 def port(folder):
-    """Where `small` is served over a socket."""
+    """The place where `small` is served over a socket."""
     with listening(served(folder, 60)) as port:
         yield port
 

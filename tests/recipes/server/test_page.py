@@ -221,7 +221,7 @@ class Chromium:
         until(lambda: self.evaluate("!document.querySelector('button[type=submit]').disabled"))
 
     def box(self, selector):
-        """Where an element is, once it is in sight."""
+        """The place of an element, once it is in sight."""
         show = (
             f"const found = document.querySelector({json.dumps(selector)}); found.scrollIntoView({{block: 'center'}})"
         )

@@ -49,7 +49,7 @@ class Server:
         self.stub = prediction_service_pb2_grpc.PredictionServiceStub(self.channel)
 
     def wait_for(self, pattern, count=1, seconds=120):
-        """What a pattern finds in the log, once it finds so many."""
+        """Matches of a pattern in the log, once there are so many."""
         until = time.monotonic() + seconds
         while len(found := re.findall(pattern, self.log.read_text())) < count:
             assert self.process.poll() is None, self.log.read_text()
