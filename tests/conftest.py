@@ -1,8 +1,12 @@
-"""Sampling: of the largest tests some cases are fast, the others slow."""
+"""Sampling: of the largest tests some cases are fast, the others slow. And memory, which is freed now and then."""
 
 import collections
+import itertools
 
+import keras
 import pytest
+
+_ended = itertools.count(1)
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -15,3 +19,9 @@ def pytest_collection_modifyitems(items):
             if numbers[test] % mark.args[0]:
                 item.add_marker("slow")
             numbers[test] += 1
+
+
+def pytest_runtest_teardown():
+    """Frees what TensorFlow keeps of each function that ever ran, in a long run gigabytes."""
+    if next(_ended) % 50 == 0:
+        keras.backend.clear_session()
