@@ -88,8 +88,8 @@ def attention_captioner(
         token_features: size of the embedding of a token, and of what the dense layer reads. Default: that of the
             highest layer.
         backbone: None, or a `keras.Model` or layer that sees an image and answers with (batch, rows, columns, depth),
-            or the name of one of `keras.applications`, such as `"MobileNetV2"`. It is given the images as they come:
-            scale them as it wants them. Freeze it by `get_layer("encoder").get_layer("backbone").trainable = False`.
+            or the name of one of `keras.applications`, such as `"MobileNetV2"`. It gets the images unscaled:
+            apply the `preprocess_input` of the application first. Freeze it by `get_layer("encoder").get_layer("backbone").trainable = False`.
         weights: of a backbone by name: None, drawn at random, or `"imagenet"`, which are downloaded, or a path.
         filters: number of filters of each convolution, lowest first, or of the only one. Default: 32 and 64.
         kernel_size: of each convolution. Default: 3.
@@ -198,10 +198,9 @@ def _places(features, backbone, weights, convolutions, lengths, policy):
         seen, called = convolve(image, **convolutions, dtype=policy), "convolutions"
     else:
         seen, called = backbone_of(backbone, convolutions, image.shape[1:], weights)(image), "backbone"
-    if len(seen.shape) != 4 or None in seen.shape[1:]:
-        raise ValueError(
-            f"Expected a `backbone` that answers with (batch, rows, columns, depth), received {tuple(seen.shape)}."
-        )
+    shape = getattr(seen, "shape", ())  # of several answers there is none
+    if len(shape) != 4 or None in shape[1:]:
+        raise ValueError(f"Expected a `backbone` that answers with (batch, rows, columns, depth), received {seen}.")
     inputs = keras.Input(image.shape[1:], name="inputs", dtype=image.dtype)
     seen = SequenceModel(image, seen, name=called)(inputs)
     return inputs, keras.layers.Reshape((-1, seen.shape[-1]), dtype=policy, name="annotations")(seen), None
@@ -212,7 +211,7 @@ def _starts(cells, mean, policy):
     starts = []
     for number, cell in enumerate(cells, 1):
         names = cell.states if isinstance(cell, Cell) else range(1, len(state_sizes(cell)) + 1)
-        fixed, states = {*cell.clocks, *cell.one_memory} if isinstance(cell, Cell) else (), []
+        fixed, states = {*cell.clocks, *cell.one_memory, *cell.own_starts} if isinstance(cell, Cell) else (), []
         for name, own in zip(names, initial_states(cell, 1), strict=True):
             if name in fixed:
                 states.append(ops.zeros_like(mean[:, :1]) + ops.convert_to_numpy(ops.cast(own, "float32")))

@@ -75,8 +75,8 @@ def encoder_decoder_lstm(
         outputs: number of tokens that the decoder can write; with `decoder_features`, of numbers in each step.
         cell: a catalog name, a cell class, or a function `units -> cell`; or a list of them, one per layer.
         attention: `"bahdanau"`, `"luong"`, `"luong_dot"`, `"luong_concat"`, or None, with which the decoder knows the
-            final states alone. With `"luong_dot"` the encoder's last layer says as much as the decoder's.
-        heads: number of heads of attention; it divides the sizes of what both last layers say.
+            final states alone. With `"luong_dot"` the outputs of the last layers of both are of one size.
+        heads: number of heads of attention; it divides the sizes of the outputs of both last layers.
         local: None, `"monotonic"` or `"predictive"`: which part of the inputs is looked at in a step.
         window: of `local`, how far from its middle entries are read.
         coverage: None, `"score"` or `"fertility"`: with attention `"bahdanau"` or `"luong_concat"`, it takes into
@@ -119,8 +119,8 @@ def encoder_decoder_lstm(
     bidirectional = checks.flag("bidirectional", bidirectional)
     coverage_loss = checks.not_negative("coverage_loss", coverage_loss)
     looks = {"attention": attention, "heads": heads, "local": local, "window": window, "coverage": coverage}
-    if attention is None and (heads, local, coverage) != (1, None, None):
-        raise ValueError(f"Expected `heads`, `local` and `coverage` with an `attention`, received {looks}.")
+    if attention is None and (heads, local, window, coverage) != (1, None, 10, None):
+        raise ValueError(f"Expected `heads`, `local`, `window` and `coverage` with an `attention`, received {looks}.")
     checks.one_of("coverage", coverage, (None, "score", "fertility"))
     given = {"recurrent_dropout": recurrent_dropout, "dtype": dtype}
     encoder_cells = make_cells(cell, units, **given)

@@ -42,6 +42,7 @@ class Cell(keras.layers.SimpleRNNCell):
         coefficients: None, or in a cell of one state that is linear in it, a method of x and a `Step`: from what
             `project` returned to a and b of h_t = a_t * h_{t-1} + b_t, each (..., units).
         clocks: names of the states that count time steps. Zoneout leaves them alone.
+        own_starts: names of further states that begin as the cell has it, where a model learns where to begin.
         keeping: names of gates that keep the memory when open, for `archs.ChronoInitializer`.
         writing: names of gates that write to the memory when open.
         state_size: list of the sizes of the states; None for one as long as the memory.
@@ -89,6 +90,7 @@ class Cell(keras.layers.SimpleRNNCell):
     one_memory = ()
     coefficients = None
     clocks = ()
+    own_starts = ()
     undropped = 0
     reads_memory = False
     keeping = ()

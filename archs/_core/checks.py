@@ -57,7 +57,8 @@ def between(name, value, low, high):
 
 
 def one_of(name, value, known):
-    if value not in known:
+    same = (isinstance(value, type(one)) and isinstance(value, bool) == isinstance(one, bool) for one in known)
+    if not any(is_kind and value == one for is_kind, one in zip(same, known, strict=True)):
         raise ValueError(f"Expected `{name}` to be one of {', '.join(map(repr, known))}, received {value!r}.")
     return value
 

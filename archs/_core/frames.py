@@ -90,6 +90,8 @@ def convolution_settings(filters=None, kernel_size=None, strides=None, normaliza
     """Settings of factories with convolutions, checked: the list of `filters` and the other three."""
     filters = (32, 64) if filters is None else filters if isinstance(filters, (tuple, list)) else [filters]
     filters = [checks.positive_integer("filters", n) for n in filters]
+    if not filters:
+        raise ValueError("Expected `filters` of one convolution at least, received none.")
     kernel_size = checks.positive_integer("kernel_size", 3 if kernel_size is None else kernel_size)
     strides = checks.positive_integer("strides", 2 if strides is None else strides)
     return filters, kernel_size, strides, checks.one_of("normalization", normalization, (None, "batch", "layer"))

@@ -19,15 +19,19 @@ class SequenceModel(keras.Model):
         policies = [one.dtype_policy for one in self.layers if not isinstance(one, keras.layers.InputLayer)]
         # A backbone has its own policy, and the last layer computes in the dtype of the weights.
         mixed = [policy for policy in policies if policy.compute_dtype != policy.variable_dtype]
-        self.dtype_policy = (mixed or policies)[0]
+        if policies:
+            self.dtype_policy = (mixed or policies)[0]
 
     def __call__(self, inputs, *args, **kwargs):
         takes = self.input
-        if isinstance(takes, keras.KerasTensor):
-            if not isinstance(inputs, dict):
-                inputs = _checked(takes, inputs)
-        elif isinstance(inputs, dict):
-            inputs = {name: _checked(takes[name], value) if name in takes else value for name, value in inputs.items()}
+        if isinstance(inputs, dict):
+            named = {takes.name: takes} if isinstance(takes, keras.KerasTensor) else takes
+            if set(inputs) != set(named):  # Keras would take them in the order of the alphabet
+                names = (", ".join(f"`{name}`" for name in sorted(given)) for given in (named, inputs))
+                raise ValueError("Expected a dict of {}, received one of {}.".format(*names))
+            inputs = {name: _checked(named[name], value) for name, value in inputs.items()}
+        elif isinstance(takes, keras.KerasTensor):
+            inputs = _checked(takes, inputs)
         return super().__call__(inputs, *args, **kwargs)
 
     def compute_mask(self, inputs, mask=None):

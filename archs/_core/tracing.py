@@ -4,13 +4,16 @@ import keras
 import numpy as np
 from keras import ops
 
+from archs._core.model import SequenceModel
 from archs._core.recurrent import Recurrent
+from archs._core.registry import initial_states
 
 
 def trace(model, inputs, layer=None):
     """Runs a recurrent layer of a model step by step and returns what its cell did in each step, for pictures.
 
-    It begins from the cell's initial state, also in a stateful layer, and leaves the layer as it is.
+    It begins from the initial states that the model gives the layer, else the cell's, also in a stateful layer, and
+    leaves the layer as it is. In half precision it rounds the states after each step, which the layer does not.
 
     Args:
         model: of a factory, or another functional model with an `archs.Recurrent` in it.
@@ -23,7 +26,8 @@ def trace(model, inputs, layer=None):
         leaves a step out, all is as in the step before.
 
     Raises:
-        ValueError: the model has no such layer, or several and no `layer` is named.
+        ValueError: the model has no such layer, or several and no `layer` is named; or the layer reads an external
+            memory, see `archs.decoding.attention`; or the inputs have no time steps.
 
     Example:
 
@@ -34,13 +38,21 @@ def trace(model, inputs, layer=None):
     """
     layer = _layer_of(model, layer)
     takes = layer.input if isinstance(layer.input, list) else [layer.input]
-    given = keras.Model(model.input, takes)(inputs)
+    cell = layer.cell
+    if getattr(cell, "reads_memory", False):
+        raise ValueError(
+            f"Expected a layer without an external memory, received {layer.name!r}; `archs.decoding.attention` tells "
+            "where a decoder looked."
+        )
+    given = SequenceModel(model.input, takes)(inputs)
     sequences, *more = given if isinstance(given, (list, tuple)) else [given]
-    masks = [tensor for tensor in more if len(tensor.shape) == 2]
-    mask = ops.cast(masks[0], "bool") if masks else getattr(sequences, "_keras_mask", None)
-    cell, rows = layer.cell, sequences.shape[0]
+    masks = [tensor for tensor in more if keras.backend.standardize_dtype(tensor.dtype) == "bool"]
+    mask = masks[0] if masks else getattr(sequences, "_keras_mask", None)
+    starts = [tensor for tensor in more if keras.backend.standardize_dtype(tensor.dtype) != "bool"]
+    states, seen = starts or initial_states(cell, sequences.shape[0]), []
     times = range(sequences.shape[1])
-    states, seen = cell.get_initial_state(rows), []
+    if not times:
+        raise ValueError(f"Expected inputs with a time step at least, received shape {tuple(sequences.shape)}.")
     for t in reversed(times) if layer.go_backwards else times:
         _, new = cell(sequences[:, t], states)
         if mask is not None:
@@ -59,5 +71,6 @@ def _layer_of(model, name):
     if name is None and len(layers) == 1:
         return next(iter(layers.values()))
     raise ValueError(
-        f"Expected a model with one `archs.Recurrent`, or `layer` to name one of {list(layers)}, received {name!r}."
+        f"Expected a model with one `archs.Recurrent`, or `layer` to name one of {list(layers)}, received {name!r}. "
+        "Those within other layers, such as `keras.layers.Bidirectional`, are not among them."
     )

@@ -155,7 +155,7 @@ class AttentionDecoderCell(Cell):
         super().__init__(units, **kwargs)
         self.cell = cell
         self.attention = checks.one_of("attention", attention, self.attentions)
-        self.memory_size = checks.positive_integer("memory_size", memory_size or units)
+        self.memory_size = checks.positive_integer("memory_size", units if memory_size is None else memory_size)
         self.gate, self.hard = checks.flag("gate", gate), checks.flag("hard", hard)
         self.deep_output = checks.flag("deep_output", deep_output)
         self.coverage = checks.one_of("coverage", coverage, (None, "sum", "score", "fertility"))
@@ -199,9 +199,15 @@ class AttentionDecoderCell(Cell):
         if d < 1:
             raise ValueError(f"Expected features besides the {self.undropped} that draw, received {input_shape[-1]}.")
         if self.attention == "luong_dot" and m != size:
-            raise ValueError(f"Expected `memory_size` to be {size} with `attention='luong_dot'`, received {m}.")
+            raise ValueError(
+                f"Expected a memory of size {size}, as the output of the cell, with `attention='luong_dot'`, received "
+                f"{m}. Behind a bidirectional encoder take twice the units in the decoder."
+            )
         if hidden % self.heads or m % self.heads:
-            raise ValueError(f"Expected `heads` to divide {hidden} and {m}, received {self.heads}.")
+            raise ValueError(
+                f"Expected `heads` to divide {hidden}, the size of a query, and {m}, that of the memory, received "
+                f"{self.heads}."
+            )
         self.cell.build((None, d + (m if self.attention == "bahdanau" else n)))
         self._drawn.extend(self.cell._drawn)
         if self.attention != "luong_dot":

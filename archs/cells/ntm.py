@@ -116,6 +116,7 @@ class NTMCell(Cell):
     """
 
     states = ("output", "h", "c", "memory", "weightings")
+    own_starts = ("output", "memory", "weightings")
 
     def __init__(
         self,
@@ -338,7 +339,8 @@ class NTMCell(Cell):
         reads = ops.zeros((batch_size, self.product_sizes[-1]), dtype)
         if self.learn_first_states:
             sizes, start = self._learned_sizes(), ops.convert_to_tensor(self.states_start)
-            *own, reads = (for_all(a) for a in ops.split(start, list(itertools.accumulate(sizes[:-1]))))
+            ends = list(itertools.accumulate(sizes))
+            *own, reads = (for_all(start[end - size : end]) for size, end in zip(sizes, ends, strict=True))
             names = f.states if f else ()
             controller = [s if n in self.clocks else s + own.pop(0) for n, s in zip(names, controller, strict=True)]
         h = controller[0] if f else ops.zeros((batch_size, self.units), dtype)

@@ -41,7 +41,7 @@ def tasks():
     """Name of each task that takes data of one's own -> its class.
 
     Raises:
-        ValueError: two classes have one name.
+        ValueError: two classes have one name, or one lacks a method.
     """
     package = importlib.import_module("recipes.tasks")
     found = {}
@@ -52,6 +52,9 @@ def tasks():
             if found.setdefault(value.name, value) is not value:
                 classes = f"{found[value.name].__qualname__} and {value.__qualname__}"
                 raise ValueError(f"Expected a `name` of its own for each task, received {value.name!r} of {classes}.")
+            for method in ("columns_of", "model_arguments", *Task.methods):
+                if getattr(value, method) is getattr(Task, method):
+                    raise ValueError(f"Expected the task {value.__qualname__} to define {method}.")
     return found
 
 

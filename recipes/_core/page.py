@@ -68,7 +68,8 @@ def path_of(name):
             raise RecipeError(f"Expected the path of a recipe's page, received {name!r}: there is no such file.")
         return path.resolve()
     if name not in names():
-        raise RecipeError(f"Expected the name of a recipe, received {name!r}. {nearest(name, names())}")
+        hint = "A page elsewhere is named by its path, such as ./my_recipe.py."
+        raise RecipeError(f"Expected the name of a recipe, received {name!r}. {nearest(name, names())} {hint}")
     return PAGES / f"{name}.py"
 
 
@@ -133,6 +134,11 @@ def checked(name, module, path):
         raise RecipeError(f"Expected {path} to define {', '.join(defined)}; it has no {' and no '.join(wrong)}.")
     if not (isinstance(defined["Task"], type) and issubclass(defined["Task"], base)):
         raise RecipeError(f"Expected `Task` of {path} to be a subclass of a task in recipes.tasks.")
+    wrong = [method for method in base.methods if getattr(defined["Task"], method) is getattr(base, method)]
+    if wrong:
+        raise RecipeError(
+            f"Expected `Task` of {path} to define {', '.join(base.methods)}; it has no {', '.join(wrong)}."
+        )
     config = defined["Config"]
     if not dataclasses.is_dataclass(config):
         raise RecipeError(f"Expected `Config` of {path} to be made by `settings`, as a dataclass.")

@@ -11,6 +11,7 @@ class Task:
     to its data.
 
     Attributes:
+        methods: names of the methods that a subclass defines; with `own`, also `columns_of` and `model_arguments`.
         config: settings of the recipe.
         kept: names of the attributes that answers need, taken from the data by `learn`; JSON can hold their values.
             They are saved with a run and an export, which therefore need no dataset.
@@ -23,6 +24,7 @@ class Task:
         in_order: whether the rows of a file are in the order of time: the last ones are tested.
     """
 
+    methods = ("batches", "compile", "signatures", "sample", "test_request", "read", "show", "evaluate")
     kept = ("labels",)
     are_classes = True
     own = None

@@ -278,6 +278,7 @@ def test_states_that_are_not_of_the_image_start_as_the_cells_own(tmp_path):
             {"backbone": keras.layers.Flatten()},
             r"that answers with \(batch, rows, columns, depth\), received",
         ),
+        ({"filters": []}, "`filters` of one convolution at least, received none"),
         ({"penalty": -1}, "`penalty` to be 0 or more, received -1"),
         ({"reward": "much"}, "`reward` to be a number, received 'much'"),
         ({"expectation": 1.5}, r"`expectation` to be from 0 to 1, received 1\.5"),
@@ -288,6 +289,14 @@ def test_states_that_are_not_of_the_image_start_as_the_cells_own(tmp_path):
 def test_a_captioner_that_cannot_be_is_refused(options, message):
     with pytest.raises(ValueError, match=message):
         archs.attention_captioner(**{"features": (12, 8, 2), "units": 6, "outputs": 5} | options)
+
+
+def test_a_memory_of_the_cell_begins_as_the_cell_has_it():
+    model = archs.attention_captioner(
+        (12, 8, 2), 6, 5, cell=lambda units: archs.NTMCell(units, memory_locations=8, memory_width=3)
+    )
+    learned = sorted(layer.name for layer in model._flatten_layers() if layer.name.startswith("start_"))
+    assert learned == ["start_1_c", "start_1_h"]
 
 
 def test_other_images_and_empty_captions_are_refused():

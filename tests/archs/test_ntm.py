@@ -98,6 +98,7 @@ def test_the_trace_is_what_the_model_did(read_memory):
         ({"units": [6]}, r"`units` to be a positive integer, received \[6\]"),
         ({"memory_locations": 2}, r"at least 2 \* `shift_range` \+ 1 = 3"),
         ({"first_weighting": "uniform"}, "differs between locations"),
+        ({"first_memory": np.ones((8, 3))}, "`first_memory` to be one of 'constant', 'random', 'learned', received"),
         ({"cell": keras.layers.GRUCell}, "an inner cell of the catalog, received <GRUCell"),
         ({"return_sequences": None}, "`return_sequences` to be True or False, received None"),
         ({"stateful": True}, "Expected a `batch_size` with `stateful=True`, received None"),

@@ -69,9 +69,10 @@ def test_it_starts_as_in_the_reference(case):
     np.testing.assert_allclose(layer(X), np.stack(outputs, axis=1), rtol=0, atol=1e-12)
 
 
+@pytest.mark.parametrize("cell", ["lstm", None])
 @pytest.mark.parametrize("name", ["first_weighting", "first_memory", "first_states"])
-def test_learned_first_values_are_trained_and_drawn_ones_are_not(name):
-    learned = layer_of(first_weighting="learned", first_memory="learned", learn_first_states=True)
+def test_learned_first_values_are_trained_and_drawn_ones_are_not(name, cell):
+    learned = layer_of(cell=cell, first_weighting="learned", first_memory="learned", learn_first_states=True)
     (weight,) = (w for w in learned.trainable_weights if w.name == name)
     with tf.GradientTape() as tape:
         loss = tf.reduce_sum(learned(X) ** 2)

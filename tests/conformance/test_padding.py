@@ -241,3 +241,13 @@ def test_one_answer_carries_no_mask():
     x = np.where((np.arange(TIME) < LENGTHS[:, None])[..., None], inputs(TIME), 9.0).astype("float32")
     expected = np.mean(np.square(np.asarray(model(x))))
     assert model.evaluate(x, np.zeros((3, 2)), verbose=0) == pytest.approx(expected, rel=1e-5)
+
+
+@each_architecture
+def test_inputs_of_other_names_are_refused(arch):
+    for lengths in (False, True):
+        model = small_model(arch, lengths=lengths)
+        named = request(model)
+        for wrong in (named | {"labels": np.ones(3)}, named | {"lengths": np.ones(3, int), "aux": np.ones(3)}):
+            with pytest.raises(ValueError, match=r"Expected a dict of `.*`, received one of `.*`"):
+                model(wrong)

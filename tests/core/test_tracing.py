@@ -45,6 +45,28 @@ def test_backwards_and_in_half_precision():
     np.testing.assert_allclose(found, keras.ops.cast(model(X), "float32"), rtol=0, atol=0.05)
 
 
+def test_a_decoder_begins_where_its_encoder_ends():
+    model = archs.encoder_decoder_lstm(4, 6, 9, attention=None)
+    x = {"inputs": X, "decoder_inputs": np.ones((3, 6), int)}  # as many steps as units: states are no mask
+    says = keras.Model(model.input, model.get_layer("decoder_1").output[0])(x)
+    found = archs.tracing.trace(model, x, "decoder_1")["h"]
+    np.testing.assert_allclose(found, says, rtol=0, atol=1e-6)
+
+
+def test_what_cannot_be_traced_is_refused():
+    model = archs.vanilla_lstm(4, 6, 2)
+    assert archs.tracing.trace(model, X.tolist())["h"].shape == (3, 5, 6)
+    with pytest.raises(ValueError, match=r"with a time step at least, received shape \(3, 0, 4\)"):
+        archs.tracing.trace(model, X[:, :0])
+    attentive = archs.encoder_decoder_lstm(4, 6, 9)
+    with pytest.raises(
+        ValueError, match=r"without an external memory, received 'decoder_1'; `archs.decoding.attention`"
+    ):
+        archs.tracing.trace(attentive, {"inputs": X, "decoder_inputs": np.ones((3, 7), int)}, "decoder_1")
+    with pytest.raises(ValueError, match=r"such as `keras.layers.Bidirectional`, are not among them"):
+        archs.tracing.trace(archs.bidirectional_lstm(4, 6, 2), X)
+
+
 def test_one_layer_is_named_or_the_only_one():
     model = archs.stacked_lstm(4, [6, 5], 2)
     assert archs.tracing.trace(model, X, layer="recurrent_2")["c"].shape == (3, 5, 5)

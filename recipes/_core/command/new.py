@@ -86,6 +86,8 @@ def new(name, task, *, architecture=None, data=None, dataset=None):
     page.check_new_name(name)
     kind = own.task_of(task)
     suits, rows = _EXAMPLES.get(task, ("", ""))
+    if not (architecture or suits):
+        raise RecipeError(f"Expected --architecture for the task {task}.")
     architecture = own.checked_architecture(architecture or suits)
     if data and dataset:
         raise RecipeError("Expected --data or --dataset, received both.")
@@ -101,8 +103,12 @@ def new(name, task, *, architecture=None, data=None, dataset=None):
     else:
         source, said = rows, "made-up rows, in the place of yours."
     fields = {"dataset": (str, dataset or name)} | kind.own | own.MODEL
+    units = "[config.units] * config.layers"
     if architecture == "vanilla_lstm":  # which has one
         del fields["layers"]
+        units = "config.units"
+    elif architecture != "stacked_lstm":
+        units = f"config.units if config.layers == 1 else {units}"
     fields |= {key: (fields[key][0], value) for key, value in _DEFAULTS.get(task, {}).items()}
     lines = [f"    {key}: {_source(type_)} = {_literal(default)}" for key, (type_, default) in fields.items()]
     used = {word for word in (*_NAMES.values(), "one_of") if any(f": {word}" in line for line in lines)}
@@ -117,7 +123,7 @@ def new(name, task, *, architecture=None, data=None, dataset=None):
         fields="\n".join(lines),
         source=source,
         architecture=architecture,
-        units="[config.units] * config.layers" if "layers" in fields else "config.units",
+        units=units,
         doc="Task of these data: methods of its class that they ask to be otherwise go here.",
     )
     try:

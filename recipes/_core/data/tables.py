@@ -117,7 +117,8 @@ class Table:
                 value = np.float32(np.nan)
             if value.ndim not in (1, 2) or not value.size or not np.all(np.isfinite(value)):
                 raise RecipeError(
-                    f"Expected a list of finite numbers in {self.place(row, name)}, received {str(field)[:80]!r}."
+                    f"Expected a list of finite numbers in {self.place(row, name)}, received {str(field)[:80]!r}. "
+                    "Where several rows make a sequence, --sequence names the column that says which of them do."
                 )
             values.append(value.reshape(len(value), -1))
             if len(value) != len(values[0]):

@@ -180,7 +180,7 @@ def load(folder, recipe, version=None):
         wanted = f"version {version} of {recipe}" if version is not None else f"an exported model of {recipe}"
         raise RecipeError(
             f"Expected {wanted} in {folder}, found {list(there) or 'none'}. "
-            f"To train and export one: python -m recipes train {recipe}"
+            f"To train and export one: python -m recipes train {recipe} --export"
         )
     path = there[max(there) if version is None else version]
     words = f"Expected a whole SavedModel in {path}; export it anew"

@@ -38,7 +38,9 @@ def run(arguments):
     missing = set(arguments.names) - there.keys()
     if missing or not there:
         wanted = f"exported models of {', '.join(sorted(missing))}" if missing else "exported models"
-        raise RecipeError(f"Expected {wanted} in {folder}. To train and export one: python -m recipes train RECIPE")
+        raise RecipeError(
+            f"Expected {wanted} in {folder}. To train and export one: python -m recipes train RECIPE --export"
+        )
     if arguments.port and arguments.port == arguments.grpc_port:
         raise RecipeError(f"Expected two ports, received {arguments.port} for --port and --grpc-port.")
     host = arguments.host.strip("[]")
