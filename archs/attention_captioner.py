@@ -72,7 +72,8 @@ def attention_captioner(
     Departures from the paper: the places are those of a small network of its own, trained along, if no `backbone` is
     given. The reward lacks log p of the end token, which the decoder is not fed; b is that of the batches before. beta
     and the score have no biases. The first states are one dense layer with tanh each; states that count steps, or are
-    one memory in parts, start as the cell's own. In half precision the numbers that draw are rounded to it.
+    one memory in parts, start as the cell's own. In half precision the random numbers that choose a place are rounded
+    to that type.
 
     Masks: padding of captions changes no answer. With an integer `features`, what `lengths` or a mask that arrives with
     the inputs leaves out is never read. The output carries the decoder's mask, so that losses and metrics of Keras
@@ -89,7 +90,8 @@ def attention_captioner(
             highest layer.
         backbone: None, or a `keras.Model` or layer that sees an image and answers with (batch, rows, columns, depth),
             or the name of one of `keras.applications`, such as `"MobileNetV2"`. It gets the images unscaled:
-            apply the `preprocess_input` of the application first. Freeze it by `get_layer("encoder").get_layer("backbone").trainable = False`.
+            apply the `preprocess_input` of the application first. To freeze it:
+            `get_layer("encoder").get_layer("backbone").trainable = False`.
         weights: of a backbone by name: None, drawn at random, or `"imagenet"`, which are downloaded, or a path.
         filters: number of filters of each convolution, lowest first, or of the only one. Default: 32 and 64.
         kernel_size: of each convolution. Default: 3.

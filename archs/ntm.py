@@ -67,12 +67,12 @@ def ntm(
         read_memory: `"old"` or `"new"`: whether heads read before or after the writes of the step.
         first_weighting: `"one_hot"`, `"learned"` or `"uniform"`: where the heads are at the start.
         first_memory: `"constant"`, `"random"` or `"learned"`: what the memory holds at the start.
-        learn_first_states: whether the first reads and states of the controller are learned, or zeros.
+        learn_first_states: whether the first reads and states of the controller are learned. Else they are zeros.
         output_reads: whether the dense layer sees the reads beside the controller's output.
-        key_activation: of the keys by which heads look for contents.
+        key_activation: of the keys of content addressing.
         add_activation: of what heads add to the memory.
-        clip: None, or the bound of the heads' parameters before they are activated. More of all these is to be read
-            at `archs.NTMCell`.
+        clip: None, or the bound of the heads' parameters before they are activated. `archs.NTMCell` describes
+            all of these.
         vocabulary: None, or the number of tokens; the inputs are then ints below it, (batch, time).
         mask_zero: whether token 0 is padding, wherever it stands, as in `keras.layers.Embedding`; not with `lengths`.
         return_sequences: whether there is an answer for each time step, or one at the end.

@@ -3,11 +3,12 @@
     python -m recipes train grid_lstm_memorization
 
 N. Kalchbrenner, I. Danihelka, A. Graves, "Grid Long Short-Term Memory", 2015, on 2-LSTM blocks with the same weights in
-all layers. Symbols of an alphabet of 64 are read; then they are to be told in their order, while nothing more is read.
+all layers. Symbols of an alphabet of 64 are read; then they are to be written in their order, while nothing more is
+read.
 Data: 200,000 sequences to train, 1,000 to validate, 5,000 to test, drawn by our builder from fixed seeds, so nothing is
 downloaded. They have 20 symbols, of which the first `--length` are taken; the paper has 20.
-The figure is the share of test sequences that are told without a mistake. `--cell=lstm`, or any other, has layers of it
-on top of each other.
+The figure is the share of test sequences that are reproduced without an error. `--cell=lstm`, or any other, has layers
+of it on top of each other.
 Result: not measured yet.
 """
 

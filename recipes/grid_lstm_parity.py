@@ -64,7 +64,7 @@ def build_model(config, task):
         depth=config.layers,
         transforms=config.transforms,
     )
-    answer = keras.layers.Reshape((1, 2), dtype="float32")(model.output)  # told in one step
+    answer = keras.layers.Reshape((1, 2), dtype="float32")(model.output)  # in one step
     return keras.Model(model.input, answer, name="grid_lstm")
 
 

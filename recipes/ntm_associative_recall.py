@@ -4,7 +4,7 @@
 
 A. Graves, G. Wayne, I. Danihelka, "Neural Turing Machines", 2014, section 4.3. An item is 3 vectors of 6 bits with a
 delimiter before them; 2 to 6 items are read, then one of them but the last, between delimiters of another kind; then
-the item after it is to be told, while nothing more is read.
+the item after it is to be written, while nothing more is read.
 Data: 100,000 lists to train and 1,000 to validate; to test, 200 each of 6, 8, 10, 12, 15 and 20 items. No two items of
 a list are alike. Our builder draws them from fixed seeds, so nothing is downloaded.
 The figure is what the answer to a list of 6 items costs, the longest that are trained on, in bits; a coin for each bit
@@ -23,8 +23,8 @@ TESTS = "+".join(f"test_{length}" for length in (6, 8, 10, 12, 15, 20))
 @settings
 class Config:
     dataset: one_of("bit_sequences/associative_recall") = "bit_sequences/associative_recall"
-    model: one_of("ntm", "stacked_lstm") = "ntm"  # with a memory, or layers of the cell without one
-    cell: str = "lstm"  # or any of `python -m archs`; none: the controller is feed-forward, layers are of LSTM
+    model: one_of("ntm", "stacked_lstm") = "ntm"  # which has a memory; stacked_lstm is layers of `cell` without one
+    cell: str = "lstm"  # or any other cell; none: a feed-forward controller of ntm, LSTM layers of stacked_lstm
     units: Count = 100
     layers: Count = 1  # of stacked_lstm
     memory_locations: Count = 128
@@ -44,7 +44,7 @@ def load(config, data_dir):
 
 
 def build_model(config, task):
-    sizes = {"features": task.channels, "outputs": task.told}
+    sizes = {"features": task.channels, "outputs": task.outputs}
     if config.model == "stacked_lstm":
         layers = [config.units] * config.layers
         cell = "lstm" if config.cell == "none" else config.cell

@@ -3,9 +3,9 @@
     python -m recipes train ntm_copy
 
 A. Graves, G. Wayne, I. Danihelka, "Neural Turing Machines", 2014, section 4.1. Vectors of 8 bits are read, 1 to 20 of
-them, then a delimiter; then, while nothing more is read, the same vectors are to be told.
-Data: 100,000 sequences to train and 1,000 to validate; to test, 200 of each of 20, 40, ... 120 vectors, of which the
-memory has 128 places. Our builder draws them from fixed seeds, so nothing is downloaded.
+them, then a delimiter; then, while nothing more is read, the same vectors are to be written.
+Data: 100,000 sequences to train and 1,000 to validate; to test, 200 sequences of each length 20, 40, ... 120; the
+memory has 128 locations. Our builder draws them from fixed seeds, so nothing is downloaded.
 The figure is what a sequence of 20 vectors costs, the longest that are trained on, in bits; a coin for each bit has
 160. Beside it: how many bits are wrong, also in longer sequences.
 Result: not measured yet.
@@ -22,8 +22,8 @@ TESTS = "+".join(f"test_{length}" for length in range(20, 121, 20))
 @settings
 class Config:
     dataset: one_of("bit_sequences/copy") = "bit_sequences/copy"
-    model: one_of("ntm", "stacked_lstm") = "ntm"  # with a memory, or layers of the cell without one
-    cell: str = "none"  # or any of `python -m archs`; none: the controller is feed-forward, layers are of LSTM
+    model: one_of("ntm", "stacked_lstm") = "ntm"  # which has a memory; stacked_lstm is layers of `cell` without one
+    cell: str = "none"  # or any other cell; none: a feed-forward controller of ntm, LSTM layers of stacked_lstm
     units: Count = 100
     layers: Count = 1  # of stacked_lstm
     memory_locations: Count = 128
@@ -43,7 +43,7 @@ def load(config, data_dir):
 
 
 def build_model(config, task):
-    sizes = {"features": task.channels, "outputs": task.told}
+    sizes = {"features": task.channels, "outputs": task.outputs}
     if config.model == "stacked_lstm":
         layers = [config.units] * config.layers
         cell = "lstm" if config.cell == "none" else config.cell

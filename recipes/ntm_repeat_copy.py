@@ -3,7 +3,7 @@
     python -m recipes train ntm_repeat_copy
 
 A. Graves, G. Wayne, I. Danihelka, "Neural Turing Machines", 2014, section 4.2. Vectors of 8 bits are read, 1 to 10 of
-them, then a delimiter and a number from 1 to 10, scaled to mean 0 and variance 1; then the vectors are to be told so
+them, then a delimiter and a number from 1 to 10, scaled to mean 0 and variance 1; then the vectors are to be written so
 often, and an end marker after them, while nothing more is read.
 Data: 100,000 sequences to train and 1,000 to validate; to test, 200 each of 10 vectors 10 times, of 20 vectors 10
 times, and of 10 vectors 20 times. Our builder draws them from fixed seeds, so nothing is downloaded.
@@ -23,8 +23,8 @@ TESTS = "test_10x10+test_20x10+test_10x20"
 @settings
 class Config:
     dataset: one_of("bit_sequences/repeat_copy") = "bit_sequences/repeat_copy"
-    model: one_of("ntm", "stacked_lstm") = "ntm"  # with a memory, or layers of the cell without one
-    cell: str = "none"  # or any of `python -m archs`; none: the controller is feed-forward, layers are of LSTM
+    model: one_of("ntm", "stacked_lstm") = "ntm"  # which has a memory; stacked_lstm is layers of `cell` without one
+    cell: str = "none"  # or any other cell; none: a feed-forward controller of ntm, LSTM layers of stacked_lstm
     units: Count = 100
     layers: Count = 1  # of stacked_lstm
     memory_locations: Count = 128
@@ -37,14 +37,14 @@ class Config:
 
 
 def load(config, data_dir):
-    """The vectors of bits, (sequences, vectors, 8), how many a sequence has, and how often they are to be told."""
+    """The vectors of bits, (sequences, vectors, 8), how many a sequence has, and how often they are to be written."""
     builder = datasets.prepare(config.dataset, data_dir=data_dir)
     splits = [datasets.read(builder, split) for split in ("train", "validation", TESTS)]
     return batching.Splits(*splits, facts=datasets.describe(builder, *splits))
 
 
 def build_model(config, task):
-    sizes = {"features": task.channels, "outputs": task.told}
+    sizes = {"features": task.channels, "outputs": task.outputs}
     if config.model == "stacked_lstm":
         layers = [config.units] * config.layers
         cell = "lstm" if config.cell == "none" else config.cell

@@ -68,7 +68,8 @@ class GridLSTMCell(Cell):
             `extents`, the cell is the paper's 1-D Grid LSTM.
         extents: tuple of positive integers, the lengths of further dimensions within a time step. The features are
             then those of P = prod(extents) places, in the order of a flattened array (*extents, d / P), and the output
-            and the states are of size P n, likewise.
+            and the states are of size P n, likewise. Blocks are computed one by one: a graph has depth * P of them, and
+            the first call takes as much longer.
         transforms: `"lstm"`, or the name of an activation of Keras for a dimension without memory, h = f(H V + a); or a
             dict from `"depth"`, `"time"`, `"axis_1"` and so on to one of these, the others being `"lstm"`.
         priority: the dimension that is computed last. Default `"depth"`. None: all read H.
@@ -174,7 +175,7 @@ class GridLSTMCell(Cell):
         d, n, places = input_shape[-1], self.units, math.prod(self.extents)
         if d % places:
             raise ValueError(
-                f"Expected features of the {places} places of {self.extents}, as many of each, received {d}."
+                f"Expected a number of features that the {places} places of {self.extents} divide, received {d}."
             )
         self.kernel = self.weight("kernel", (d // places, n if self._activations["depth"] else 2 * n))
         self.blocks = []

@@ -104,8 +104,9 @@ class NTMCell(Cell):
         least.
 
     Raises:
-        ValueError: a size is no positive integer, the shifts reach around the memory, neither the first weighting nor
-            the first memory tells the locations apart, so that they would stay equal for ever; else see `archs.Cell`.
+        ValueError: a size is no positive integer; there are fewer than 2 * `shift_range` + 1 locations; or the first
+            weighting and the first memory are both equal for all locations, so that all would get the same gradients.
+            Else see `archs.Cell`.
 
     Example:
 

@@ -11,17 +11,17 @@ from recipes._core.data import batching
 from recipes._core.export import signatures
 from recipes._core.task import Task, count, joined, slices
 
-NOT_ASKED = -1  # the target where nothing is to be told
+NOT_ASKED = -1  # the target where nothing is to be written
 
 
 class Algorithmic(Task):
-    """The answer to a question that is read to its end first: while the answer is told, nothing is read.
+    """The answer to a question that is read to its end first: while the answer is written, nothing is read.
 
     A split has the columns of its questions, and `length`, (examples,). Those of the test split may be of several
     sizes, which are measured one by one; the first of them is the one that counts.
 
     Attributes:
-        blank: what is read while the answer is told.
+        blank: what is read while the answer is written.
         longest: time steps that `serving_default` takes, of question and answer.
         several: how many examples are evaluated at a time.
     """
@@ -44,7 +44,7 @@ class Algorithmic(Task):
         raise NotImplementedError
 
     def answers(self, columns):
-        """The right answers, int32 (batch, steps, ...), of no meaning after the end of each."""
+        """The right answers, int32 (batch, steps, ...); those after the end of an answer are undefined."""
         raise NotImplementedError
 
     def sizes(self, columns):

@@ -16,10 +16,10 @@ from recipes.tasks.algorithmic import Algorithmic, like
 
 
 class BitSequences(Algorithmic):
-    """Vectors of bits, told after others were read.
+    """Vectors of bits, written after others were read.
 
     Attributes:
-        channels: bits of a vector that the model reads, and `told` of one that it tells.
+        channels: bits of a vector that the model reads, and `outputs` of one that it writes.
         vectors: `tf.TensorSpec` of the signature's input of bits, (None, None, ...), named as its column.
         numbers: names of further inputs, int32 (None,), named as their columns.
         least: vectors or items that a question has at least.
@@ -70,8 +70,8 @@ class BitSequences(Algorithmic):
             columns = self.checked(inputs)
             logits = self.logits(model, columns)
             inside = like(tf.sequence_mask(self.steps(columns)), logits)
-            told = {"answer": tf.cast(logits > 0, tf.uint8), "probabilities": tf.nn.sigmoid(logits)}
-            return {name: tf.where(inside, value, 0) for name, value in told.items()} | {"logits": logits}
+            found = {"answer": tf.cast(logits > 0, tf.uint8), "probabilities": tf.nn.sigmoid(logits)}
+            return {name: tf.where(inside, value, 0) for name, value in found.items()} | {"logits": logits}
 
         def weightings(inputs):
             return looked_at(model, **self.inputs(self.checked(inputs)))
@@ -127,7 +127,7 @@ class BitSequences(Algorithmic):
         found = self.measured(answer, splits.test)
         first = next(iter(found))
         sizes = np.array(self.sizes(splits.test))
-        asked = self.told * np.asarray(self.steps(splits.test))[sizes == first]
+        asked = self.outputs * np.asarray(self.steps(splits.test))[sizes == first]
         if folder:
             for name, size in {"trained_size": first, "largest_size": list(found)[-1]}.items():
                 self.draw(answer, splits.test, int(np.flatnonzero(sizes == size)[0]), folder / f"{name}.png")
@@ -142,12 +142,12 @@ class BitSequences(Algorithmic):
         """Draws a question, the right answer, the answer, where they differ, and where each head looked."""
         request = self.test_request(columns, number)
         one = self.cut({name: column[number : number + 1] for name, column in columns.items()})
-        right, told = np.asarray(self.answers(one))[0], answer(request)["answer"][0].astype(int)
+        right, written = np.asarray(self.answers(one))[0], answer(request)["answer"][0].astype(int)
         first, read = int(self.first(one)[0]), np.asarray(self.inputs(one)["inputs"])[0]
         placed = {
             "right answer": right,
-            f"answer, {np.sum(told != right)} bits wrong": told,
-            "wrong": told != right,
+            f"answer, {np.sum(written != right)} bits wrong": written,
+            "wrong": written != right,
         }
         tracks = {"read": read} | {name: np.pad(values, [[first, 0], [0, 0]]) for name, values in placed.items()}
         try:
@@ -160,7 +160,7 @@ class BitSequences(Algorithmic):
 class Copy(BitSequences):
     """The vectors that were read before the delimiter, which stands in a channel of its own."""
 
-    channels, told = 9, 8
+    channels, outputs = 9, 8
 
     def first(self, columns):
         return columns["length"] + 1
@@ -187,7 +187,7 @@ class RepeatCopy(Copy):
         most: times to copy, in training; evenly spread from 1 on.
     """
 
-    channels, told = 10, 9
+    channels, outputs = 10, 9
     numbers = ("repeats",)
     most = 10
     form = "vectors of 8 bits, and how often, such as '10110010 01101001 x3'"
@@ -231,8 +231,11 @@ class AssociativeRecall(BitSequences):
     vectors = tf.TensorSpec((None, None, 3, 6), tf.uint8, name="items")
     numbers = ("query",)
     least = 2
-    form = "items of 3 vectors of 6 bits and one of them but the last, such as '010011 111010 000110 / ... ? ...'"
-    channels, told = 8, 6
+    form = (
+        "items of 3 vectors of 6 bits and, behind ?, one of them that is there once and not last, such as "
+        "'010011 111010 000110 / 000000 111111 010101 ? 010011 111010 000110'"
+    )
+    channels, outputs = 8, 6
 
     def checks(self, columns):
         within = (columns["query"] >= 0) & (columns["query"] < columns["length"] - 1)

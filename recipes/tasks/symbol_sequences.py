@@ -1,4 +1,4 @@
-"""Symbols whose parity is to be told, that are to be added, or told once more."""
+"""Symbols whose parity is asked, that are to be added, or written once more."""
 
 import keras
 import numpy as np
@@ -13,14 +13,14 @@ from recipes.tasks.algorithmic import Algorithmic
 
 
 class SymbolSequences(Algorithmic):
-    """Symbols, told after others were read; in a request they are the characters of a text.
+    """Symbols, written after others were read; in a request they are the characters of a text.
 
     A split has the columns `symbols` and `answer`, ints (examples, ...), and `length`, that of the symbols.
 
     Attributes:
         alphabet: the symbols that are read, by their numbers, one character each.
-        outputs: how many of the first of them are told.
-        backwards: whether the last symbol of an answer is told first.
+        outputs: how many of the first of them are written.
+        backwards: whether the last symbol of an answer is written first.
         form: of a question, for errors.
     """
 
@@ -48,7 +48,7 @@ class SymbolSequences(Algorithmic):
         return self.turned(tf.cast(columns["answer"], tf.int32), self.steps(columns))
 
     def turned(self, answers, steps):
-        """Answers as they are told, from how they are written; or the other way round."""
+        """Answers in the order in which the model writes them, from that of a person; or the other way round."""
         return tf.reverse_sequence(answers, steps, seq_axis=1) if self.backwards else answers
 
     def is_right(self, symbols, lengths):
@@ -72,7 +72,7 @@ class SymbolSequences(Algorithmic):
         return ops.cast(ops.argmax(logits, axis=-1), "int32")
 
     def signatures(self, model):
-        """Texts in; the answer as a text, the probability of each of its symbols, and all logits, as told, out."""
+        """Texts in; the answer, the probability of each of its symbols, and logits in the order of the model, out."""
 
         def serving_default(inputs):
             columns = self.checked(inputs)

@@ -130,5 +130,5 @@ def test_wrong_arguments_are_refused(arguments, message):
 
 
 def test_features_that_are_not_of_so_many_places_are_refused():
-    with pytest.raises(ValueError, match=r"features of the 3 places of \(3,\), as many of each, received 4"):
+    with pytest.raises(ValueError, match=r"number of features that the 3 places of \(3,\) divide, received 4"):
         grid(extents=(3,))

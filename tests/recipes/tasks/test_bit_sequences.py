@@ -49,13 +49,13 @@ each = pytest.mark.parametrize("name", TASKS)
 
 def untrained(task):
     keras.utils.set_random_seed(0)
-    return archs.stacked_lstm(task.channels, [6], task.told, return_sequences=True, lengths=True)
+    return archs.stacked_lstm(task.channels, [6], task.outputs, return_sequences=True, lengths=True)
 
 
 def machine(task, **arguments):
     keras.utils.set_random_seed(0)
     small = {"memory_locations": 7, "memory_width": 3, "lengths": True}
-    return archs.ntm(task.channels, 5, task.told, **small | arguments)
+    return archs.ntm(task.channels, 5, task.outputs, **small | arguments)
 
 
 def test_what_is_read_and_asked_of_copying():
@@ -119,7 +119,7 @@ def test_a_batch_holds_each_question_with_its_answer_and_no_more_padding_than_it
     seen = 0
     for inputs, targets in task.batches(columns, training=True).epoch().as_numpy_iterator():
         assert inputs["inputs"].shape == (2, inputs["lengths"].max(), task.channels)
-        assert targets.shape == (*inputs["inputs"].shape[:2], task.told)
+        assert targets.shape == (*inputs["inputs"].shape[:2], task.outputs)
         asked = (targets != -1).all(axis=2)
         np.testing.assert_array_equal(asked, (targets != -1).any(axis=2))
         for row, length in zip(asked, inputs["lengths"], strict=True):
