@@ -11,7 +11,7 @@ class SequenceModel(keras.Model):
 
     So `compile` scales the loss of a model of `mixed_float16`. Its inputs may come with a mask, for instance from a
     `keras.layers.Masking`, and what its layers make of it is the mask of its output. Rows of different lengths are
-    refused with the way to pad them.
+    refused with the way to pad them, and so are a dict of inputs of other names and inputs of unequal rows.
     """
 
     def __init__(self, inputs, outputs, name=None, **kwargs):
@@ -30,6 +30,9 @@ class SequenceModel(keras.Model):
                 names = (", ".join(f"`{name}`" for name in sorted(given)) for given in (named, inputs))
                 raise ValueError("Expected a dict of {}, received one of {}.".format(*names))
             inputs = {name: _checked(named[name], value) for name, value in inputs.items()}
+            rows = {name: value.shape[0] for name, value in inputs.items() if getattr(value, "shape", ())}
+            if len(set(rows.values()) - {None}) > 1:
+                raise ValueError(f"Expected as many rows of each input, received {rows}.")
         elif isinstance(takes, keras.KerasTensor):
             inputs = _checked(takes, inputs)
         return super().__call__(inputs, *args, **kwargs)
