@@ -10,7 +10,9 @@ is the share of test scenes whose caption, as the search writes it, is right wor
 are shares, too. Of right captions: the share of a digit's weights that lies in its box, beside the area of the box.
 `--dataset=coco_captions` takes TFDS' own, in the splits of Karpathy & Li 2015: a download of 40 GB, held in memory in
 pictures of `--side` pixels; --units, --features and --filters are to be larger there.
-Result: not measured yet.
+Result: with `--seed=0` 44.4 %, BLEU-4 60.3 %, 39 % of a digit's weights in its box, which has 7 % of the area; 318,516
+parameters, 647 seconds of training on one of two busy CPU cores. It has not learned all: mostly it is the word between
+two digits that is wrong, for which the decoder has to find the next digit first.
 """
 
 import tensorflow as tf
