@@ -214,6 +214,7 @@ PAGE = (ROOT / "recipes" / f"{NAME}.py").read_text(encoding="utf-8")
     [
         ("def load(", "def load_data(", "; it has no load."),
         ("class Task(SequenceClassification)", "class Task", "Expected `Task` of "),
+        ("    sequences = ", "    show = SequenceClassification.__base__.show\n    sequences = ", "; it has no show."),
         ("@settings\n", "", "Expected `Config` of "),
         ("def build_model(config, task)", "def build_model(config)", "to be a function of two arguments"),
         ("    seed: Seed = 0\n", "", "to have the settings seed"),

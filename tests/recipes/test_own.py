@@ -435,6 +435,13 @@ def test_a_new_page_reads_a_file(reviews, capsys):
     assert recipe.build_model(recipe.Config(), recipe.Task(recipe.Config())).name == "stacked_lstm"
 
 
+def test_a_new_page_of_an_architecture_of_one_layer(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert run(capsys, "new", "mine", "--task=sequence_classification", "--architecture=ntm")[0] == 0
+    recipe = page.recipe("./mine.py")
+    assert recipe.build_model(recipe.Config(), recipe.Task(recipe.Config())).name == "ntm"
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
