@@ -30,7 +30,8 @@ class SequenceModel(keras.Model):
                 names = (", ".join(f"`{name}`" for name in sorted(given)) for given in (named, inputs))
                 raise ValueError("Expected a dict of {}, received one of {}.".format(*names))
             inputs = {name: _checked(named[name], value) for name, value in inputs.items()}
-            rows = {name: value.shape[0] for name, value in inputs.items() if getattr(value, "shape", ())}
+            sequences = {name: value for name, value in inputs.items() if not name.endswith("lengths")}
+            rows = {name: value.shape[0] for name, value in sequences.items() if getattr(value, "shape", ())}
             if len(set(rows.values()) - {None}) > 1:
                 raise ValueError(f"Expected as many rows of each input, received {rows}.")
         elif isinstance(takes, keras.KerasTensor):

@@ -207,12 +207,18 @@ def test_the_loss_of_coverage_is_added_in_training_alone(factor):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"attention": None, "heads": 2}, "Expected `heads`, `local` and `coverage` with an `attention`, received"),
+        (
+            {"attention": None, "heads": 2},
+            "Expected `heads`, `local`, `window` and `coverage` with an `attention`, received",
+        ),
         ({"attention": "luong", "coverage": "score"}, "'bahdanau' or 'luong_concat' with `coverage='score'`"),
         ({"coverage": "sum"}, "`coverage` to be one of None, 'score', 'fertility', received 'sum'"),
         ({"coverage": "score", "coverage_loss": -1}, "`coverage_loss` to be 0 or more, received -1"),
-        ({"attention": "luong_dot", "bidirectional": True}, "`memory_size` to be 6 with `attention='luong_dot'`"),
-        ({"heads": 4}, "Expected `heads` to divide 6 and 6, received 4"),
+        (
+            {"attention": "luong_dot", "bidirectional": True},
+            "a memory of size 6, as the output of the cell, .* received 12",
+        ),
+        ({"heads": 4}, "`heads` to divide 6, the size of a query, and 6, that of the memory, received 4"),
     ],
 )
 def test_attention_that_cannot_be_is_refused(options, message):
