@@ -118,8 +118,9 @@ def test_lengths_out_of_range_are_refused(arch, wrong):
         model(x)
 
 
-@pytest.mark.sampled(3)
-@each_architecture
+@pytest.mark.parametrize(
+    "arch", ["vanilla_lstm", *(pytest.param(a, marks=pytest.mark.slow) for a in ("cnn_lstm", "encoder_decoder_lstm"))]
+)
 def test_lengths_out_of_range_are_refused_in_graphs(arch, tmp_path):
     model = small_model(arch, lengths=True)
     x = request(model)

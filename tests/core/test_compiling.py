@@ -11,7 +11,8 @@ from tests.conformance import catalog
 from tests.conformance.catalog import FEATURES
 
 UNITS = compiling.UNITS[0]
-FUSED = [name for name in archs.list_cells() if archs.get(name, "cell").coefficients is None]
+# Cells whose loops differ: gates or none, products within a step, clocks, normalisation, a memory, reads, a stabiliser.
+FUSED = ["lstm", "attention_decoder", "clockwork_rnn", "grid_lstm", "layer_norm_gru", "ntm", "phased_lstm", "slstm"]
 SHAPES = [(20, 23), (17, 40), (1, 5)]
 
 
@@ -64,7 +65,7 @@ def expect_equal(ours, theirs, tolerance):
         np.testing.assert_allclose(a, b, rtol=0, atol=tolerance * max(1.0, np.abs(b).max()))
 
 
-@pytest.mark.sampled(9)
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize("name", [*FUSED, "min_gru"])
 def test_it_equals_the_loop_of_the_graph_for_any_batch_and_time(name, not_compiled):
     noise = {
@@ -205,7 +206,7 @@ def test_within_a_model_that_is_compiled_as_a_whole_it_is_not_compiled_apart(mon
     assert asked == [True]
 
 
-@pytest.mark.sampled(9)
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize("name", FUSED)
 def test_long_sequences_are_traced_when_called_eagerly(name):
     layer = layer_of(name)
