@@ -57,8 +57,8 @@ def between(name, value, low, high):
 
 
 def one_of(name, value, known):
-    same = (isinstance(value, type(one)) and isinstance(value, bool) == isinstance(one, bool) for one in known)
-    if not any(is_kind and value == one for is_kind, one in zip(same, known, strict=True)):
+    alike = [one for one in known if isinstance(value, type(one)) and isinstance(value, bool) == isinstance(one, bool)]
+    if value not in alike:  # True is no 1, and an array equals nothing
         raise ValueError(f"Expected `{name}` to be one of {', '.join(map(repr, known))}, received {value!r}.")
     return value
 

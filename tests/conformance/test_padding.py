@@ -131,8 +131,10 @@ def test_lengths_out_of_range_are_refused_in_graphs(arch, tmp_path):
     exported = tf.saved_model.load(tmp_path / "model")
     tensors = {name: tf.constant(value, model.input[name].dtype) for name, value in x.items()}
     refused = pytest.raises(tf.errors.InvalidArgumentError, match="Expected lengths from 0 to the number of time steps")
-    with refused:
-        model.predict(x, verbose=0)
+    for wrong in (-1, 6):
+        x["lengths"] = np.array([5, wrong, 3])
+        with refused:
+            model.predict(x, verbose=0)
     with refused:
         model.fit(x, y, verbose=0)
     with refused:
