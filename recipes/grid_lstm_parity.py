@@ -7,7 +7,9 @@ bits, then layers with the same weights, a memory cell from layer to layer. A ch
 nothing is learned of a part of them. `--transforms=tanh` and `relu` have plain layers in its place, `--cell=lstm`, or
 any other, reads one bit after the other.
 Data: of all 65,536 strings of 16 bits, 59,536 to train, 1,000 to validate, 5,000 to test; `--dataset=` takes other
-lengths. Our builder makes them from a fixed seed, so nothing is downloaded. No string is in two splits.
+lengths. Our builder makes them from a fixed seed, so nothing is downloaded. No string is in two splits. The training
+draws 250,000 of its strings, each time from all of them: where each comes once before any comes again, fewer seeds
+learn anything.
 The figure is the share of test strings that are answered right; half of them are odd.
 Result: 99.96 and 99.5 % with `--seed=0` and 1, after 238,000 strings; with 2 nothing is learned, 50.9 %; 18,818
 parameters, 55 to 101 seconds of training on two CPU cores shared with another one. `--transforms=relu` and
@@ -15,6 +17,7 @@ parameters, 55 to 101 seconds of training on two CPU cores shared with another o
 """
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 import archs
@@ -32,10 +35,10 @@ class Config:
     units: Count = 64
     layers: Count = 10
     transforms: one_of("lstm", "tanh", "relu") = "lstm"  # of grid_lstm, from layer to layer
-    epochs: Count = 4
+    strings: Count = 250_000  # to draw for an epoch
+    epochs: Count = 1
     batch_size: Count = 20
-    learning_rate: Positive = 3e-3
-    schedule: one_of("cosine", "constant") = "constant"  # of the rate: what is found is found late, at the full rate
+    learning_rate: Positive = 3e-3  # falls in two steps in the last fifth: what is found is found late
     clipnorm: Positive = 1.0
     seed: Seed = 0
 
@@ -48,8 +51,10 @@ class Config:
 def load(config, data_dir):
     """The bits, (strings, size), and the parity of each."""
     builder = datasets.prepare(config.dataset, data_dir=data_dir)
-    splits = [datasets.read(builder, split) for split in ("train", "validation", "test")]
-    return batching.Splits(*splits, facts=datasets.describe(builder, *splits))
+    train, *others = (datasets.read(builder, split) for split in ("train", "validation", "test"))
+    drawn = np.random.default_rng(config.seed).integers(len(train["symbols"]), size=config.strings)
+    facts = datasets.describe(builder, train, *others)
+    return batching.Splits({name: tf.gather(column, drawn) for name, column in train.items()}, *others, facts=facts)
 
 
 def build_model(config, task):
@@ -74,6 +79,11 @@ class Task(SymbolSequences):
     @property
     def form(self):
         return f"{self.config.size} characters 0 or 1"
+
+    def optimizer(self, steps):
+        rate, ends = self.config.learning_rate, [steps * 8 // 10, steps * 9 // 10]
+        schedule = keras.optimizers.schedules.PiecewiseConstantDecay(ends, [rate, rate / 4, rate / 16])
+        return keras.optimizers.Adam(schedule, global_clipnorm=self.config.clipnorm)
 
     def is_right(self, symbols, lengths):
         return lengths == self.config.size

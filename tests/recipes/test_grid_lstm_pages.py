@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from recipes import grid_lstm_addition, grid_lstm_memorization
+from recipes import grid_lstm_addition, grid_lstm_memorization, grid_lstm_parity
 from recipes._core import page as pages
 from recipes._core.command import cli
 from recipes._core.errors import RecipeError
@@ -17,7 +17,7 @@ from recipes.datasets.symbol_sequences import symbol_sequences_dataset_builder
 # Name of each page -> small settings, a question and what its answer is made of, and texts that are no questions.
 PAGES = {
     "grid_lstm_parity": (
-        ["--dataset=symbol_sequences/parity_8"],
+        ["--dataset=symbol_sequences/parity_8", "--strings=64"],
         "01101001",
         "01",
         ["0110100", "011010012", "01101002", ""],
@@ -47,6 +47,19 @@ def task_and_model(name, *more):
     config = page.Config(**whole)
     task = page.Task(config)
     return task, page.build_model(config, task)
+
+
+def test_parity_is_learned_of_strings_drawn_from_all_at_a_rate_that_falls_late(few):
+    config = grid_lstm_parity.Config(dataset="symbol_sequences/parity_8", strings=1000)
+    known, drawn = (
+        grid_lstm_parity.load(grid_lstm_parity.Config(**(vars(config) | more)), few).train for more in ({}, {"seed": 1})
+    )
+    assert known["symbols"].shape == (1000, 8)
+    np.testing.assert_array_equal(known["answer"][:, 0], tf.reduce_sum(known["symbols"], axis=1) % 2)
+    assert len(np.unique(known["symbols"], axis=0)) == 64
+    assert np.any(known["symbols"] != drawn["symbols"])
+    rate = grid_lstm_parity.Task(config).optimizer(1000)._learning_rate
+    np.testing.assert_allclose([float(rate(step)) for step in (0, 799, 801, 999)], [3e-3, 3e-3, 7.5e-4, 1.875e-4])
 
 
 def test_parity_is_asked_of_all_bits_at_once_or_of_one_after_the_other():
