@@ -16,6 +16,7 @@ def vrnn(
     density="bernoulli",
     components=1,
     hidden=None,
+    residual_posterior=False,
     cell="lstm",
     dropout=0.0,
     recurrent_dropout=0.0,
@@ -47,6 +48,7 @@ def vrnn(
             `archs.losses.Density`.
         components: positive integer, of `"mixture"`.
         hidden: positive integer, the size of each hidden layer of encoder, decoder and prior. Default: `units`.
+        residual_posterior: whether the encoder says how far its mean is from that of the prior, see `archs.VRNNCell`.
         cell: the recurrence: a catalog name, a cell class, or a function `units -> cell`.
         dropout: rate in [0, 1) on the inputs, never on the noise, one mask for all time steps.
         recurrent_dropout: rate in [0, 1) on the recurrent products of the cell, and on the state that encoder, decoder
@@ -79,5 +81,6 @@ def vrnn(
     rates["recurrent_dropout"] = checks.rate("recurrent_dropout", recurrent_dropout)
     (cell,) = make_cells(cell, [units], **rates, dtype=dtype)
     sizes = {"features": features, "parameters": density.size, "hidden": hidden}
-    machine = entry("vrnn", "cell").target(units, cell=cell, dtype=cell.dtype_policy, **sizes)
+    options = {"residual_posterior": residual_posterior, "dtype": cell.dtype_policy}
+    machine = entry("vrnn", "cell").target(units, cell=cell, **sizes, **options)
     return latent_model(machine, latents, density=density, lengths=lengths, name=name)

@@ -11,7 +11,7 @@ Result: not measured yet.
 
 import archs
 from recipes._core.data import midi
-from recipes._core.settings import Count, Positive, Rate, Seed, one_of, settings
+from recipes._core.settings import Count, Positive, Rate, Seed, between, one_of, settings
 from recipes.tasks.latent_sequences import LatentRolls
 from recipes.tasks.piano_rolls import DATASETS, load
 
@@ -25,8 +25,9 @@ class Config:
     units: Count = 100
     latents: Count = 32
     hidden: Count = 64
+    posterior: one_of("residual", "plain") = "residual"  # its mean counts from the prior's; plain: as in the paper
     recurrent_dropout: Rate = 0.3
-    warmup: one_of("linear", "none") = "linear"  # none: the divergence counts from the start, and falls to zero
+    warmup: between(float, 0, 1) = 0.6  # share of the training in which the weight of the divergence rises from 0 to 1
     epochs: Count = 100
     batch_size: Count = 8
     learning_rate: Positive = 2e-3  # falls to zero along a cosine
@@ -41,6 +42,7 @@ def build_model(config, task):
         units=config.units,
         latents=config.latents,
         hidden=config.hidden,
+        residual_posterior=config.posterior == "residual",
         cell=config.cell,
         recurrent_dropout=config.recurrent_dropout,
         lengths=True,

@@ -305,7 +305,7 @@ class DivergenceSchedule(keras.callbacks.Callback):
         ValueError: an argument is out of its range, or `end` is below `start`.
     """
 
-    def __init__(self, loss, steps, start=0.15, end=0.65):
+    def __init__(self, loss, steps, start=0.0, end=0.6):
         super().__init__()
         self.loss, self.steps = loss, checks.positive_integer("steps", steps)
         self.start, self.end = checks.between("start", start, 0, 1), checks.between("end", end, 0, 1)

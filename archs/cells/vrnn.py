@@ -38,6 +38,9 @@ class VRNNCell(Cell):
     \end{aligned}
     $$
 
+    With `residual_posterior=True` the first z of the third line are the distance of \mu_t from \mu^p_t, as in the code
+    of C. Maddison et al., "Filtering Variational Objectives", NeurIPS 2017: an encoder that says nothing is the prior.
+
     The output is [\theta_t; KL_t]: the parameters of the density of x_t, which a loss such as
     `archs.losses.NegativeLogLikelihood` reads, and the divergence of the posterior from the prior, in nats.
 
@@ -76,6 +79,7 @@ class VRNNCell(Cell):
         features: positive integer, d: the first of the inputs are x, the others the noise, one for each latent.
         parameters: positive integer, p, how many the density of x has. Default: d.
         hidden: positive integer, k. Default: n.
+        residual_posterior: whether the encoder says how far the mean of the posterior is from that of the prior.
         **kwargs: of `archs.Cell`. Those of activations, biases, kernels and dtype are those of f, too. A rate of
             `zoneout` is better given as a list, one for each of `states`, with 0 for the output.
 
@@ -102,7 +106,9 @@ class VRNNCell(Cell):
 
     states = ("output", "h", "c")
 
-    def __init__(self, units, *, cell="lstm", features=1, parameters=None, hidden=None, **kwargs):
+    def __init__(
+        self, units, *, cell="lstm", features=1, parameters=None, hidden=None, residual_posterior=False, **kwargs
+    ):
         cell = inner.make_inner(cell, units, kwargs)
         kwargs.setdefault("zoneout", inner.zoneout_of(cell, before=1, after=0))
         self.candidate, self.one_memory = cell.candidate, cell.one_memory  # the checks of Cell read them
@@ -111,6 +117,7 @@ class VRNNCell(Cell):
         self.features = checks.positive_integer("features", features)
         self.parameters = checks.positive_integer("parameters", features if parameters is None else parameters)
         self.hidden = checks.positive_integer("hidden", units if hidden is None else hidden)
+        self.residual_posterior = checks.flag("residual_posterior", residual_posterior)
         self.states, self.clocks = ("output", *cell.states), cell.clocks
         self.state_size = [self.parameters + 1, *cell.state_size]
         self.output_size = self.state_size[0]
@@ -162,9 +169,12 @@ class VRNNCell(Cell):
         seen, x, noise = x[:, :k], x[:, k:-z], x[:, -z:]
         h = self._seen_state(own, step)
         hidden = ops.relu(seen + step.product(h, self.posterior_kernel[k:]))
+        p = self._prior(h, step)
         q = gaussian(dense(step, [hidden], self.posterior_head_kernel, self.posterior_head_bias))
+        if self.residual_posterior:
+            q = p[0] + q[0], q[1]
         phi = self._phi_latents(drawn(q, noise), h, step)
-        return self._decoded(phi, h, step), noise, q, self._prior(h, step), self._following(x, phi, own, step)
+        return self._decoded(phi, h, step), noise, q, p, self._following(x, phi, own, step)
 
     def _seen_state(self, own, step):
         """The h before the step, as the networks see it."""

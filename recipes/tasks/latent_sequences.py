@@ -23,8 +23,8 @@ class LatentSequences(Task):
     Or, to compare with, by one of `archs.stacked_lstm`, which has no latent variables: of each vector it says the
     parameters of the density from those before alone. Its divergence is zero.
 
-    The setting `warmup` of a page is `"linear"`, where the divergence counts nothing in the first 15 % of the training
-    and all from 65 % on, or `"none"`, where it counts from the start.
+    In the share `warmup` of the training, a setting, the weight of the divergence rises from 0 to 1. With 0 it is 1
+    from the start.
 
     Attributes:
         column: of a split, of arrays (sequences, time, ...); beside it stands `<column>_length`.
@@ -87,7 +87,7 @@ class LatentSequences(Task):
         if self.is_latent:
             divergence = losses.Divergence()
             loss = {"outputs": loss, "divergence": divergence}
-            self._callbacks = [losses.DivergenceSchedule(divergence, steps)] * (self.config.warmup == "linear")
+            self._callbacks = [losses.DivergenceSchedule(divergence, steps, end=self.config.warmup)]
         model.compile(self.optimizer(steps), loss)
 
     def callbacks(self):

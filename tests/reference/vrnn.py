@@ -22,6 +22,7 @@ CASES = [
         {},
         {"cell": "gru", "features": 1, "parameters": 1},
         {"features": 3, "use_bias": False},
+        {"residual_posterior": True},
     )
 ]
 FIXED = {"Relu"}  # of the hidden layers of the phi
@@ -59,7 +60,7 @@ def divergence(mean_q, deviation_q, mean_p, deviation_p):
     return np.sum(0.5 * (ratio + distance - 1.0 - np.log(ratio)), axis=-1, keepdims=True)
 
 
-def step(weights, x, states, features, hidden, parameters, cell="lstm", use_bias=True):
+def step(weights, x, states, features, hidden, parameters, cell="lstm", use_bias=True, residual_posterior=False):
     w = {name: np.asarray(a, np.float64) for name, a in weights.items()}
     x, _, *inner = (np.asarray(a, np.float64) for a in (x, *states))
     if any(name.endswith("bias") for name in w) != use_bias:
@@ -81,6 +82,8 @@ def step(weights, x, states, features, hidden, parameters, cell="lstm", use_bias
     phi_x = phi("x", x_t)
     prior = gaussian("prior", h)  # (5)
     mean, deviation = gaussian("posterior", phi_x, h)  # (9)
+    if residual_posterior:  # not of [C15]: the network says how far the mean is from that of the prior
+        mean = prior[0] + mean
     z = mean + deviation * eps
     phi_z = phi("z", z)
     decoded = linear("decoder_head", phi("decoder", phi_z, h))  # (6)
