@@ -50,6 +50,7 @@ class Cell(keras.layers.SimpleRNNCell):
             `Step.recurrent_product`. A cell needs a second one where what enters has another size or is another state.
         inner_sizes: list of the sizes of the inputs of a cell's inner layers, for `Step.drop_input`.
         undropped: how many of the last input features dropout leaves alone.
+        weight_prefix: what the names of the weights begin with, where a cell has several cells within it.
         reads_memory: whether a cell reads an external memory, given by `memorize`, of entries of size `memory_size`,
             as `Step.memory`. It defines `prepare`.
 
@@ -92,6 +93,7 @@ class Cell(keras.layers.SimpleRNNCell):
     clocks = ()
     own_starts = ()
     undropped = 0
+    weight_prefix = ""
     reads_memory = False
     keeping = ()
     writing = ()
@@ -143,6 +145,9 @@ class Cell(keras.layers.SimpleRNNCell):
             constraint=getattr(self, f"{role}_constraint", None),
             autocast=autocast,
         )
+
+    def add_weight(self, *args, name=None, **kwargs):
+        return super().add_weight(*args, name=name and self.weight_prefix + name, **kwargs)
 
     def _apart(self, role, initializer):
         """The initializer of a role, or after its first use another one like it: one draws the same at each call."""

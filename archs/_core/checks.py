@@ -63,6 +63,13 @@ def one_of(name, value, known):
     return value
 
 
+def noise_size(inputs, features):
+    """How many of so many inputs are noise: those beside the features, at least one."""
+    if inputs <= features:
+        raise ValueError(f"Expected inputs of noise beside the {features} of `features`, received {inputs} in all.")
+    return inputs - features
+
+
 def known(tensor):
     """The value of a tensor as an array, or None in a graph, where it has none yet."""
     if isinstance(tensor, keras.KerasTensor):

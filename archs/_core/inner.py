@@ -38,6 +38,14 @@ def make_inner(cell, units, arguments):
     return cell
 
 
+def twin(cell, prefix):
+    """Another cell like `cell`, not built, for the same outer cell; the names of its weights begin with `prefix`."""
+    config = cell.get_config()
+    made = type(cell).from_config(config | {"name": prefix + config["name"]})
+    made.weight_prefix = prefix
+    return made
+
+
 def zoneout_of(cell, before, after):
     """The inner cell's rates of zoneout among as many states without before and after its own; 0 where it has none."""
     rates = cell.zoneout if isinstance(cell.zoneout, list) else [cell.zoneout] * len(cell.states)
@@ -73,13 +81,15 @@ def run(cell, x, fed, states, step, product):
 
     Args:
         cell: the inner cell.
-        x: from `project`.
+        x: from `project`. None: what is fed is all that the cell reads.
         fed: (batch, m), the input features after those of x.
         states: tuple of its states.
         step: `Step` of the outer cell.
         product: function of `fed` and its rows of the kernel.
     """
-    if splits_inputs(cell):
+    if x is None:
+        x = cell.add_bias(product(fed, cell.kernel)) if splits_inputs(cell) else ops.cast(cell.project(fed), fed.dtype)
+    elif splits_inputs(cell):
         x = x + product(fed, cell.kernel[-fed.shape[-1] :])
     else:
         x = ops.cast(cell.project(ops.concatenate([x, fed], axis=-1)), fed.dtype)

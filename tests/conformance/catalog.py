@@ -135,7 +135,7 @@ def gradients(layer, sequence, states, mask=None):
 
 
 # Values for the arguments that factories require, by their name.
-SMALL = {"features": FEATURES, "units": UNITS, "outputs": 2}
+SMALL = {"features": FEATURES, "units": UNITS, "outputs": 2, "latents": FEATURES}
 
 
 LENGTHS = np.array([5, 2, 3])
@@ -173,6 +173,7 @@ VARIANTS = {
     "decoder of several heads with coverage": ("encoder_decoder_lstm", {"heads": 2, "coverage": "score"}),
     "decoder of local attention": ("encoder_decoder_lstm", {"attention": "luong_dot", "local": "predictive"}),
     "hard attention": ("attention_captioner", {"hard": True, "units": [UNITS, UNITS], "token_features": UNITS - 1}),
+    "mixture of densities": ("vrnn", {"density": "mixture", "components": 2}),
     "decoder of another size": ("encoder_decoder_lstm", {"decoder_units": [UNITS - 1, UNITS, UNITS + 1]}),
 }
 
@@ -185,8 +186,18 @@ def variant_model(variant, **options):
     return small_model(arch, **own | options)
 
 
+def joined(outputs):
+    """The outputs; of a dict all of them, side by side."""
+    if not isinstance(outputs, dict):
+        return outputs
+    rank = max(len(output.shape) for output in outputs.values())
+    parts = [output if len(output.shape) == rank else output[..., None] for _, output in sorted(outputs.items())]
+    return tf.concat(parts, axis=-1)
+
+
 def answers(outputs, x):
     """The outputs; of one for each time step, those before the lengths, in a row."""
+    outputs = joined(outputs)
     lengths = x.get("decoder_lengths", x["lengths"])
     rows = [row[:n] for row, n in zip(outputs, lengths, strict=True)]
     return tf.concat(rows, axis=0) if len(outputs.shape) == 3 else outputs
@@ -215,7 +226,7 @@ def after_lengths(x, fill, more=0):
         if value.ndim > 1:
             sides = [(0, 0), (0, more)] + [(0, 0)] * (value.ndim - 2)
             value = np.pad(value, sides)
-            lengths = x[name.replace("inputs", "lengths")]
+            lengths = x[name.replace("inputs", "lengths").replace("noise", "lengths")]
             value[np.arange(value.shape[1]) >= lengths[:, None]] = fill if value.dtype == "float32" else 0
         changed[name] = value
     return changed

@@ -129,6 +129,17 @@ def copier():
     return {"serving_default": by_name(copy, [spec("vectors", tf.uint8, (None, None, 8)), spec("lengths", tf.int32)])}
 
 
+def player():
+    """Rolls of as many frames as are asked for, the key of the seed sounding in all; and a number for each frame."""
+
+    def sample(inputs):
+        steps = tf.reduce_max(inputs["steps"])
+        roll = tf.tile(tf.one_hot(inputs["seed"], 88, dtype=tf.uint8)[:, None], [1, steps, 1])
+        return {"rolls": roll, "divergences": tf.cast(tf.range(steps), tf.float32)[None] / 2}
+
+    return {"serving_default": by_name(sample, [spec("steps", tf.int32), spec("seed", tf.int32)])}
+
+
 @pytest.fixture(scope="module")
 def site(trained, tmp_path_factory):
     """The URL of a server, without Ray, of a trained model and of hand-made ones."""
@@ -138,6 +149,7 @@ def site(trained, tmp_path_factory):
         "speller": (speller(), {"serving_default": {"word": ["abe"], "beam": [2]}, "greedy": {"word": ["abe"]}}, []),
         "tagger": (tagger(), {"serving_default": {"sentence": ["dogs sleep now"]}}, TAGS),
         "copier": (copier(), {"serving_default": {"vectors": [[[1, 0] * 4, [0, 1] * 4, [1] * 8]], "lengths": [3]}}, []),
+        "player": (player(), {"serving_default": {"steps": [20], "seed": [3]}}, []),
         "writer": (writer(), {"prefill": {"prompt": ["Once\n"]}}, ["\N{REPLACEMENT CHARACTER}", "", *LETTERS]),
     }
     for name, colours in (("viewer", ()), ("watcher", (3,))):
@@ -447,6 +459,16 @@ def test_bits_are_pictures_and_their_number_is_counted(open_page):
     assert page.texts(".result summary") == ["logits"]
 
 
+def test_a_drawn_roll_is_a_picture_and_a_number_for_each_step_a_line(open_page):
+    page = open_page("player")
+    assert page.texts("label") == ["steps", "seed"]
+    page.click("button[type=submit]")
+    page.wait(".result canvas")
+    told = "[...document.querySelectorAll('.result :is(canvas, svg)')].map(each => each.ariaLabel)"
+    assert sorted(page.evaluate(told)) == ["Line of 20 steps", f"rolls, 20 {BY} 88"]
+    assert page.texts(".result summary") == []
+
+
 def test_text_streams_and_ends_or_is_stopped(site, open_page):
     page = open_page("writer")
     watch = """
@@ -509,6 +531,7 @@ def test_a_phone_needs_no_scrolling_to_the_side(open_page, name):
     assert page.evaluate(unnamed) == 0
     page.click(".back")
     until(lambda: page.evaluate("!document.querySelector('main').checkVisibility()"))
-    assert page.texts("nav a") == ["copier", "speller", "tagger", "vanilla_lstm_mnist", "viewer", "watcher", "writer"]
-    page.click("nav li:nth-child(3) a")
+    names = ["copier", "player", "speller", "tagger", "vanilla_lstm_mnist", "viewer", "watcher", "writer"]
+    assert page.texts("nav a") == names
+    page.click("nav li:nth-child(4) a")
     until(lambda: page.texts("h2") == ["tagger"])
