@@ -147,6 +147,55 @@ def log_weights(model, images, noise):
     return density.log_likelihood(images, parameters[:, -1]) + ops.sum(ratios, axis=-1)
 
 
+def is_reader(model):
+    """Tells whether a model is one of `archs.draw_classifier`."""
+    return any(_is_reader(layer) for layer in getattr(model, "layers", []))
+
+
+def _is_reader(layer):
+    return isinstance(layer, Recurrent) and hasattr(layer.cell, "read_size")
+
+
+def glimpses(model, images):
+    """Where a model looked at images, in each step.
+
+    Args:
+        model: of `archs.draw_classifier`.
+        images: as the model takes them.
+
+    Returns:
+        A dict of `read_x`, `read_y`, `read_side`, `read_deviation` and `read_intensity`, as `draw` has them.
+
+    Raises:
+        ValueError: the model is another one.
+    """
+    layer = next((layer for layer in getattr(model, "layers", []) if _is_reader(layer)), None)
+    if layer is None:
+        raise ValueError(f"Expected a model of `draw_classifier`, received {getattr(model, 'name', model)!r}.")
+    images = ops.convert_to_tensor(images)
+    zeros = ops.zeros((ops.shape(images)[0], *layer.input[0].shape[1:]))
+    return layer.cell.observed(_states(layer.cell, zeros, images[..., 0]))
+
+
+def boxes(found, way):
+    """What `draw` or `glimpses` tells of the windows that read or write, as one tensor (batch, steps, 4)."""
+    return ops.stack([found[f"{way}_{name}"] for name in ("x", "y", "side", "deviation")], axis=-1)
+
+
+def _states(cell, sequences, memory, mask=None):
+    """The states of a cell after each step, a list of tensors (batch, time, size)."""
+
+    def body(states, x):
+        _, new = cell(x, states)
+        return new, new
+
+    states = [ops.cast(s, cell.compute_dtype) for s in cell.get_initial_state(ops.shape(sequences)[0])]
+    memory = external_memory.prepared(cell, memory, mask)
+    with calls.within(cell, calls.Call(draws=False, memory=memory)):
+        _, seen = ops.scan(body, states, ops.transpose(ops.cast(sequences, cell.compute_dtype), (1, 0, 2)))
+    return [ops.transpose(state, (1, 0, 2)) for state in seen]
+
+
 def _run(model, noise, images):
     """What the cell tells of all steps, the parameters of the density after each, and the density."""
     cell, outputs, density = _parts_of(model)
@@ -162,14 +211,6 @@ def _run(model, noise, images):
             raise ValueError(f"Expected `images` of shape {shape}, received {tuple(images.shape)}.")
         memory = images[..., 0]
 
-    def body(states, x):
-        _, new = cell(x, states)
-        return new, new
-
-    states = [ops.cast(s, cell.compute_dtype) for s in cell.get_initial_state(ops.shape(noise)[0])]
-    memory = external_memory.prepared(cell, memory, mask)
-    with calls.within(cell, calls.Call(draws=False, memory=memory)):
-        _, seen = ops.scan(body, states, ops.transpose(ops.cast(noise, cell.compute_dtype), (1, 0, 2)))
-    seen = [ops.transpose(state, (1, 0, 2)) for state in seen]
+    seen = _states(cell, noise, memory, mask)
     parameters = outputs(widen(seen[0]), widen(seen[1]))["canvas"]
     return cell.observed(seen), parameters, density

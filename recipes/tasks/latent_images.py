@@ -109,11 +109,7 @@ class LatentImages(Task):
 
         def seen(found):
             canvases = found["pixels"]
-            windows = {
-                way: tf.stack([found[f"{way}_{name}"] for name in ("x", "y", "side", "deviation")], axis=-1)
-                for way in ("read", "write")
-                if f"{way}_x" in found
-            }
+            windows = {way: drawing.boxes(found, way) for way in ("read", "write") if f"{way}_x" in found}
             return {"drawn": canvases[:, -1], "canvases": canvases} | windows
 
         def reconstruct(inputs):
