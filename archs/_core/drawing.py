@@ -11,6 +11,7 @@ from archs._core.cell import widen
 from archs._core.losses import Density
 from archs._core.model import SequenceModel
 from archs._core.recurrent import Recurrent
+from archs._core.registry import entry
 
 
 @keras.saving.register_keras_serializable(package="archs")
@@ -153,7 +154,7 @@ def is_reader(model):
 
 
 def _is_reader(layer):
-    return isinstance(layer, Recurrent) and hasattr(layer.cell, "read_size")
+    return isinstance(layer, Recurrent) and isinstance(layer.cell, entry("draw_reader", "cell").target)
 
 
 def glimpses(model, images):
