@@ -29,7 +29,7 @@ class Config:
     units: Count = 128
     steps: Count = 8
     read_size: Count = 12
-    filters: Count = 20  # of the lowest convolution of cnn; the next have twice and 3.6 times as many
+    filters: Count = 20  # of the lowest convolution of cnn; the next have twice and 3.7 times as many
     dropout: Rate = 0.2  # on what the dense layer sees
     epochs: Count = 20
     batch_size: Count = 100
@@ -51,7 +51,7 @@ def load(config, data_dir):
 
 def build_model(config, task):
     if config.model == "cnn":
-        return cnn([config.filters, 2 * config.filters, round(3.6 * config.filters)], config.dropout)
+        return cnn([config.filters, 2 * config.filters, round(3.7 * config.filters)], config.dropout)
     return archs.draw_classifier(
         features=(60, 60, 1),
         units=config.units,
