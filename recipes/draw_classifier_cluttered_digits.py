@@ -65,9 +65,11 @@ def build_model(config, task):
 
 def cnn(filters, dropout):
     """Convolutions with strides, and a dense layer."""
-    layers = [keras.layers.Conv2D(n, 5, 2, padding="same", activation="relu") for n in filters]
-    last = [keras.layers.Flatten(), keras.layers.Dropout(dropout), keras.layers.Dense(10, name="outputs")]
-    return keras.Sequential([keras.Input((60, 60, 1), name="inputs"), *layers, *last], name="cnn")
+    images = seen = keras.Input((60, 60, 1), name="inputs")
+    for n in filters:
+        seen = keras.layers.Conv2D(n, 5, 2, padding="same", activation="relu")(seen)
+    seen = keras.layers.Dropout(dropout)(keras.layers.Flatten()(seen))
+    return keras.Model(images, keras.layers.Dense(10, name="outputs")(seen), name="cnn")
 
 
 class Task(ImageClassification):

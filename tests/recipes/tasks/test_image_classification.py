@@ -36,8 +36,9 @@ def task(splits):
 
 def models():
     keras.utils.set_random_seed(0)
-    plain = [keras.Input((9, 9, 1), name="inputs"), keras.layers.Flatten(), keras.layers.Dense(2)]
-    return {"reader": archs.draw_classifier((9, 9, 1), 6, 2, steps=3, read_size=2), "plain": keras.Sequential(plain)}
+    images = keras.Input((9, 9, 1), name="inputs")
+    plain = keras.Model(images, keras.layers.Dense(2)(keras.layers.Flatten()(images)))
+    return {"reader": archs.draw_classifier((9, 9, 1), 6, 2, steps=3, read_size=2), "plain": plain}
 
 
 @pytest.mark.parametrize("kind", ["reader", "plain"])
