@@ -4,7 +4,7 @@
 factory and cell class stands in this namespace: `archs.vanilla_lstm(...)`, `archs.LSTMCell(...)`.
 """
 
-from archs._core import decoding, exchange, generation, latents, losses, registry as _registry, tracing
+from archs._core import decoding, drawing, exchange, generation, latents, losses, registry as _registry, tracing
 from archs._core.cell import Cell
 from archs._core.chrono import ChronoInitializer
 from archs._core.recurrent import Recurrent
@@ -23,6 +23,7 @@ __all__ = [
     "Recurrent",
     "create",
     "decoding",
+    "drawing",
     "exchange",
     "generation",
     "get",

@@ -53,6 +53,7 @@ class Cell(keras.layers.SimpleRNNCell):
         weight_prefix: what the names of the weights begin with, where a cell has several cells within it.
         reads_memory: whether a cell reads an external memory, given by `memorize`, of entries of size `memory_size`,
             as `Step.memory`. It defines `prepare`.
+        memory_entries: how many entries this memory has, or None for any number.
 
     Args:
         units: positive integer, the size of the output.
@@ -95,6 +96,7 @@ class Cell(keras.layers.SimpleRNNCell):
     undropped = 0
     weight_prefix = ""
     reads_memory = False
+    memory_entries = None
     keeping = ()
     writing = ()
 

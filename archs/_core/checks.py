@@ -20,6 +20,13 @@ def integer_between(name, value, low, high):
     return int(value)
 
 
+def grey_image(name, value):
+    """(rows, columns, 1) as (rows, columns)."""
+    if not isinstance(value, (tuple, list)) or len(value) != 3 or value[2] != 1:
+        raise ValueError(f"Expected `{name}` to be (rows, columns, 1) of a grey image, received {value!r}.")
+    return tuple(positive_integer(name, size) for size in value[:2])
+
+
 def flag(name, value):
     if not isinstance(value, (bool, np.bool_)):
         raise ValueError(f"Expected `{name}` to be True or False, received {value!r}.")

@@ -71,12 +71,13 @@ def splits_inputs(cell):
     return type(cell).project is Cell.project
 
 
-def project(cell, inputs):
-    """Computes what of an inner cell depends on the inputs (..., d) alone, which are its first d input features."""
-    return cell.add_bias(ops.matmul(inputs, cell.kernel[: inputs.shape[-1]])) if splits_inputs(cell) else inputs
+def project(cell, inputs, first=0):
+    """Computes what of an inner cell depends on the inputs (..., d) alone, d input features after the `first` ones."""
+    rows = slice(first, first + inputs.shape[-1])
+    return cell.add_bias(ops.matmul(inputs, cell.kernel[rows])) if splits_inputs(cell) else inputs
 
 
-def run(cell, x, fed, states, step, product):
+def run(cell, x, fed, states, step, product, is_first=False):
     """The new states of an inner cell.
 
     Args:
@@ -86,11 +87,14 @@ def run(cell, x, fed, states, step, product):
         states: tuple of its states.
         step: `Step` of the outer cell.
         product: function of `fed` and its rows of the kernel.
+        is_first: whether what is fed comes before the features of x.
     """
     if x is None:
         x = cell.add_bias(product(fed, cell.kernel)) if splits_inputs(cell) else ops.cast(cell.project(fed), fed.dtype)
     elif splits_inputs(cell):
-        x = x + product(fed, cell.kernel[-fed.shape[-1] :])
+        size = fed.shape[-1]
+        x = x + product(fed, cell.kernel[:size] if is_first else cell.kernel[-size:])
     else:
-        x = ops.cast(cell.project(ops.concatenate([x, fed], axis=-1)), fed.dtype)
+        read = [fed, x] if is_first else [x, fed]
+        x = ops.cast(cell.project(ops.concatenate(read, axis=-1)), fed.dtype)
     return cell.recur(x, states, step.of(cell))

@@ -58,7 +58,12 @@ def randomize(layer, seed=1):
     return {w.name: value for w, value in zip(layer.weights, values, strict=True)}
 
 
-MEMORY = random(1, 4, 16, seed=8)  # one for all rows, for cells that read one
+ENTRIES = 4  # of a memory that may have any number
+
+
+def memory_of(cell, rows=1, seed=8):
+    """A memory that a cell reads, by default one for all rows."""
+    return random(rows, cell.memory_entries or ENTRIES, cell.memory_size, seed=seed)
 
 
 def create(name, units, **arguments):
@@ -68,7 +73,7 @@ def create(name, units, **arguments):
 
 def give(cell):
     if cell.reads_memory:
-        cell.memorize(tf.constant(MEMORY[..., : cell.memory_size]))
+        cell.memorize(tf.constant(memory_of(cell)))
     return cell
 
 
@@ -96,7 +101,7 @@ def initial(layer, seed=3):
     external memory."""
     states = []
     for i, (name, size) in enumerate(zip(layer.cell.states, layer.cell.state_size, strict=True)):
-        state = random(BATCH, size or MEMORY.shape[1], seed=[seed, i], scale=0.5)
+        state = random(BATCH, size or ENTRIES, seed=[seed, i], scale=0.5)
         if name in layer.cell.clocks:
             state = np.arange(BATCH)[:, None] + 1.0
         if name == "weightings":
@@ -110,7 +115,8 @@ def run_reference(name, weights, sequence, states, case, mask=None):
     """Outputs (batch, time, units) and final states of the NumPy transcription; masked steps keep the states."""
     step, states, outputs = reference_of(name).step, tuple(states), []
     if archs.get(name, "cell").reads_memory:
-        case = case | {"memory": np.repeat(MEMORY[..., :UNITS], len(sequence), axis=0)}
+        memory = memory_of(archs.create(name, UNITS, kind="cell", **case))
+        case = case | {"memory": np.repeat(memory, len(sequence), axis=0)}
     for t in range(sequence.shape[1]):
         new = step(weights, sequence[:, t], states, **case)
         keep = np.ones((len(sequence), 1), bool) if mask is None else np.asarray(mask, bool)[:, t, None]
@@ -141,22 +147,34 @@ SMALL = {"features": FEATURES, "units": UNITS, "outputs": 2, "latents": FEATURES
 LENGTHS = np.array([5, 2, 3])
 
 
+IMAGE = (7, 5, 1)
+
+
+def takes(arch, argument):
+    return argument in inspect.signature(archs.get(arch, "arch")).parameters
+
+
+def taken(arch, **options):
+    """The options that a factory takes."""
+    return {name: value for name, value in options.items() if takes(arch, name)}
+
+
 each_architecture = pytest.mark.parametrize("arch", ARCHS)
+OF_LENGTHS = [arch for arch in ARCHS if takes(arch, "lengths")]
+each_architecture_of_lengths = pytest.mark.parametrize("arch", OF_LENGTHS)
+OF_IMAGES = [arch for arch in ARCHS if takes(arch, "read_size")]
 
 
 def small(arch):
     """Values for the arguments that a factory requires."""
     parameters = inspect.signature(archs.get(arch, "arch")).parameters.values()
     given = {p.name: SMALL[p.name] for p in parameters if p.default is p.empty}
+    given |= {"features": IMAGE} if arch in OF_IMAGES else {}
     return given | ({"units": [UNITS]} if arch == "stacked_lstm" else {})
 
 
 def small_model(arch, **options):
     return archs.create(arch, kind="arch", **small(arch) | options)
-
-
-def takes(arch, argument):
-    return argument in inspect.signature(archs.get(arch, "arch")).parameters
 
 
 # Arguments beside which an architecture keeps the same rules as without them: name -> architecture and options.
@@ -204,19 +222,22 @@ def answers(outputs, x):
 
 
 def request(model, time=TIME):
-    """A request to a small model: random vectors or tokens of `time` steps, and their lengths."""
+    """A request to a small model: random vectors or tokens of `time` steps, and their lengths; or what has no other
+    size, such as an image."""
     takes = model.input if isinstance(model.input, dict) else {"inputs": model.input}
     tokens = np.random.default_rng(5).integers(0, SMALL["outputs"], (BATCH, time))
     return {
         name: LENGTHS * time // TIME
         if name.endswith("lengths")
-        else (tokens if tensor.dtype == "int32" else inputs(time).astype("float32"))
+        else tokens
+        if tensor.dtype == "int32"
+        else (inputs(time) if tensor.shape[1] is None else random(BATCH, *tensor.shape[1:], seed=2)).astype("float32")
         for name, tensor in takes.items()
     }
 
 
-def call(model, x):
-    return model(x if isinstance(model.input, dict) else x["inputs"])
+def call(model, x, **options):
+    return model(x if isinstance(model.input, dict) else x["inputs"], **options)
 
 
 def after_lengths(x, fill, more=0):

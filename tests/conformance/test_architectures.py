@@ -13,12 +13,15 @@ from tests.conformance.catalog import (
     ARCHS,
     BATCH,
     CELLS,
+    OF_IMAGES,
+    OF_LENGTHS,
     TIME,
     VARIANTS,
     after_lengths,
     answers,
     call,
     each_architecture,
+    each_architecture_of_lengths,
     each_variant,
     joined,
     random,
@@ -26,6 +29,7 @@ from tests.conformance.catalog import (
     request,
     small,
     small_model,
+    taken,
     takes,
     variant_model,
 )
@@ -40,8 +44,16 @@ FEW += [(arch, None) for arch in ARCHS if arch not in OF_CELLS]  # whose paper h
 THIRD = [(arch, name) for number, arch in enumerate(OTHERS) for name in NAMES[number % 3 :: 3] if name not in USUAL]
 
 
-each_architecture_and_cell = pytest.mark.parametrize(
-    ("arch", "name"), FEW + [pytest.param(*pair, marks=pytest.mark.slow) for pair in THIRD]
+def each_pair(few, more=()):
+    return pytest.mark.parametrize(
+        ("arch", "name"), few + [pytest.param(*pair, marks=pytest.mark.slow) for pair in more]
+    )
+
+
+each_architecture_and_cell = each_pair(FEW, THIRD)
+each_architecture_and_few_cells = each_pair(FEW)
+each_architecture_of_lengths_and_cell, each_architecture_of_lengths_and_few_cells = (
+    each_pair(*([pair for pair in pairs if pair[0] in OF_LENGTHS] for pairs in some)) for some in ((FEW, THIRD), (FEW,))
 )
 
 
@@ -52,16 +64,13 @@ def of_cell(name):
     return {} if name is None else {"cell": name}
 
 
-each_architecture_and_few_cells = pytest.mark.parametrize(("arch", "name"), FEW)
-
-
 @each_architecture_and_cell
 def test_architecture_trains_a_step_with_every_weight(arch, name):
     keras.utils.set_random_seed(0)
-    model = small_model(arch, **of_cell(name), lengths=True)
+    model = small_model(arch, **of_cell(name), **taken(arch, lengths=True))
     x = request(model, 4 * TIME)  # convolutions leave a quarter
     with tf.GradientTape() as tape:
-        outputs = joined(model(x, training=True))
+        outputs = joined(call(model, x, training=True))
         loss = tf.reduce_sum(outputs * random(*outputs.shape).astype("float32"))
     for weight, gradient in zip(
         model.trainable_weights, tape.gradient(loss, [w.value for w in model.trainable_weights]), strict=True
@@ -72,7 +81,7 @@ def test_architecture_trains_a_step_with_every_weight(arch, name):
 
 
 @pytest.mark.sampled(3)
-@each_architecture_and_cell
+@each_architecture_of_lengths_and_cell
 def test_padding_never_changes_the_answer(arch, name):
     check_padding(small_model(arch, **of_cell(name), lengths=True))
 
@@ -96,7 +105,7 @@ def check_padding(model):
     assert np.abs(joined(whole) - expected).max() > 1e-3
 
 
-@each_architecture_and_few_cells
+@each_architecture_of_lengths_and_few_cells
 def test_padding_never_reaches_the_gradients(arch, name):
     check_gradients(small_model(arch, **of_cell(name), lengths=True))
 
@@ -120,7 +129,7 @@ def check_gradients(model):
 @pytest.mark.sampled(3)
 @each_architecture_and_few_cells
 def test_architecture_reloads_and_trains_on(arch, name, tmp_path):
-    check_reload(small_model(arch, **of_cell(name), lengths=True, dropout=0.1), tmp_path)
+    check_reload(small_model(arch, **of_cell(name), **taken(arch, lengths=True, dropout=0.1)), tmp_path)
 
 
 @each_variant
@@ -156,14 +165,15 @@ def zeros_like(outputs):
 @pytest.mark.slow
 @each_architecture_and_few_cells
 def test_architecture_is_saved_and_exported(arch, name, tmp_path):
-    model = small_model(arch, **of_cell(name), lengths=True)
+    model = small_model(arch, **of_cell(name), **taken(arch, lengths=True))
     x = request(model, time=10)
+    x = x if isinstance(model.input, dict) else x["inputs"]
     expected = joined(model(x))
     model.save(tmp_path / "model.keras")
     np.testing.assert_allclose(joined(keras.saving.load_model(tmp_path / "model.keras")(x)), expected, atol=1e-6)
     model.export(tmp_path / "model", verbose=False)
     loaded = tf.saved_model.load(tmp_path / "model")
-    tensors = {key: tf.constant(value, model.input[key].dtype) for key, value in x.items()}
+    tensors = keras.tree.map_structure(lambda value, takes: tf.constant(value, takes.dtype), x, model.input)
     np.testing.assert_allclose(joined(loaded.serve(tensors)), expected, atol=1e-6)
 
 
@@ -187,7 +197,7 @@ def test_architecture_takes_a_cell_as_name_class_or_function(arch):
         ({"cell": lambda: 6}, "received from it: .*takes 0 positional arguments"),
         ({"cell": archs.Cell}, "to have a recurrence, received archs.Cell"),
         ({"cell": "attention_decoder"}, "a `cell` that reads no memory, received <AttentionDecoderCell"),
-        ({"cell": archs.LSTMCell, "dropout": 1.0}, r"rate in \[0, 1\)"),
+        ({"cell": archs.LSTMCell, "recurrent_dropout": 1.0}, r"rate in \[0, 1\)"),
         ({"cell": lambda units: archs.LSTMCell(units), "recurrent_dropout": 0.5}, "to set recurrent_dropout itself"),
     ],
 )
@@ -196,7 +206,10 @@ def test_architecture_refuses_what_is_no_cell(arch, options, message):
         small_model(arch, **options)
 
 
-@pytest.mark.parametrize(("arch", "argument"), [(arch, argument) for arch in ARCHS for argument in small(arch)])
+SIZES = [(arch, name) for arch in ARCHS for name in small(arch) if (arch in OF_IMAGES, name) != (True, "features")]
+
+
+@pytest.mark.parametrize(("arch", "argument"), SIZES)
 def test_architecture_refuses_sizes_that_are_none(arch, argument):
     with pytest.raises(ValueError, match=f"`{argument}` to be a positive integer, received 0"):
         archs.create(arch, kind="arch", **small(arch) | {argument: 0})
@@ -253,7 +266,7 @@ def test_every_factory_with_residual_layers_is_tried_with_them():
 
 
 @pytest.mark.sampled(3)
-@each_architecture
+@each_architecture_of_lengths
 def test_two_models_with_names_are_layers_of_one(arch, tmp_path):
     left, right = (small_model(arch, lengths=True, name=name) for name in ("left", "right"))
     asked = {name: keras.Input(x.shape[1:], name=name, dtype=x.dtype) for name, x in left.input.items()}
@@ -314,7 +327,7 @@ def half_precision():
 @each_architecture
 @pytest.mark.usefixtures("half_precision")
 def test_architecture_takes_nothing_from_another_global_policy(arch):
-    model = small_model(arch, dtype="float32", dropout=0.1)
+    model = small_model(arch, dtype="float32", **taken(arch, dropout=0.1))
     assert {layer.dtype_policy.name for layer in [model, *layers_of(model)]} == {"float32"}
 
 

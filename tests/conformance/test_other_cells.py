@@ -29,6 +29,8 @@ class PlainCell(keras.layers.Layer):
 
 WRAPPING = (
     "attention_captioner",
+    "draw",
+    "draw_classifier",
     "ntm",
     "storn",
     "vrnn",

@@ -62,7 +62,8 @@ def layer_of(name, kind):
 
 
 def requests_of(cell, count=5):
-    draws = [(random(BATCH, TIME, FEATURES, seed=[1, i]), random(BATCH, 4, UNITS, seed=[2, i])) for i in range(count)]
+    memories = [catalog.memory_of(cell, BATCH, seed=[2, i]) if cell.reads_memory else 0.0 for i in range(count)]
+    draws = [(random(BATCH, TIME, FEATURES, seed=[1, i]), memory) for i, memory in enumerate(memories)]
     return [tuple(tf.constant(array, cell.compute_dtype) for array in draw) for draw in draws]
 
 

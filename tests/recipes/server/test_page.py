@@ -89,7 +89,10 @@ def writer():
 
 
 def looker(*colours):
-    """A picture of 16 x 16; words that look at the quarter of it which is brightest, and at all of it."""
+    """A picture of 16 x 16; words that look at the quarter of it which is brightest, and at all of it.
+
+    And `sample`: a canvas whose first row, and after the second step all of it, is as bright as the seed says.
+    """
 
     def captions(inputs):
         light = tf.cast(inputs["image"], tf.float32)
@@ -106,7 +109,17 @@ def looker(*colours):
             "attention": tf.reshape(looked, (-1, 3, 2, 2)),
         }
 
-    return {"serving_default": by_name(captions, [spec("image", tf.uint8, (None, 16, 16, *colours))])}
+    def sample(inputs):
+        light = tf.cast(inputs["seed"], tf.float32)[:, None, None] / 10
+        first = light * tf.one_hot(0, 16)[:, None] + tf.zeros((16, 16))
+        canvases = tf.stack([first, light + tf.zeros((16, 16))], axis=1)
+        windows = tf.constant([[4.5, 12.5, 4.0, 1.0], [8.5, 8.5, 8.0, 1.0]]) + 0 * light
+        return {"canvases": canvases, "write": windows}
+
+    return {
+        "serving_default": by_name(captions, [spec("image", tf.uint8, (None, 16, 16, *colours))]),
+        "sample": by_name(sample, [spec("seed", tf.int32)]),
+    }
 
 
 def bright(row, column, *colours):
@@ -153,7 +166,8 @@ def site(trained, tmp_path_factory):
         "writer": (writer(), {"prefill": {"prompt": ["Once\n"]}}, ["\N{REPLACEMENT CHARACTER}", "", *LETTERS]),
     }
     for name, colours in (("viewer", ()), ("watcher", (3,))):
-        cards[name] = looker(*colours), {"serving_default": {"image": [bright(0, 1, *colours).tolist()]}}, []
+        requests = {"serving_default": {"image": [bright(0, 1, *colours).tolist()]}, "sample": {"seed": [10]}}
+        cards[name] = looker(*colours), requests, []
     for name, (functions, requests, labels) in cards.items():
         artifact.write(folder / name / "1", functions)
         card = {
@@ -418,6 +432,29 @@ def test_what_is_drawn_is_looked_at(open_page):
     places = [(box["x"] + x * box["width"], box["y"] + 0.75 * box["height"]) for x in np.linspace(0.6, 0.9, 5)]
     page.drag(places)
     until(lambda: "south-east" in str(page.evaluate(SEEN)))
+
+
+def test_a_canvas_is_seen_step_by_step_with_its_windows(open_page):
+    page = open_page("viewer")
+    page.click("[value=sample]")
+    page.click("button[type=submit]")
+    page.wait(".glimpses figure", 2)
+    seen = page.evaluate(SEEN)
+    assert [(name, told) for name, told, *_ in seen] == [
+        ("1", "step 1, write around row 12.5, column 4.5"),
+        ("2", "step 2, write around row 8.5, column 8.5"),
+    ]
+    lit = [np.argwhere(np.reshape(alphas, (128, 128)) > 0) for *_, alphas, _ in seen]
+    for place, (row, column, side) in zip(lit, [(12.5, 4.5, 4), (8.5, 8.5, 8)], strict=True):
+        middle, size = 8 * (np.array([row, column]) - 0.5), np.ptp(place, axis=0)
+        np.testing.assert_allclose((place.min(axis=0) + place.max(axis=0) + 1) / 2, middle, atol=1)
+        np.testing.assert_allclose(size, 8 * side + 4, atol=2)
+    inks = """[...document.querySelectorAll('.glimpses figure')].map(each => {
+      const ground = each.querySelector('canvas');
+      const { data } = ground.getContext('2d').getImageData(0, 0, 16, 16);
+      return [data[3], data[4 * 255 + 3]];
+    })"""
+    assert page.evaluate(inks) == [[255, 0], [255, 255]]
 
 
 def test_what_the_server_refuses_is_told(site, open_page):
