@@ -66,7 +66,6 @@ class Task(Trees):
     """Trees in, the sentiment of every phrase out."""
 
     def optimizer(self, steps):
-        """AdaGrad, as in the paper."""
-        return keras.optimizers.Adagrad(
-            self.config.learning_rate, initial_accumulator_value=0.0, clipnorm=self.config.clipnorm
-        )
+        """AdaGrad, as in the paper; a small epsilon, for gradients of words that are rare are small, too."""
+        rate, clipnorm = self.config.learning_rate, self.config.clipnorm
+        return keras.optimizers.Adagrad(rate, initial_accumulator_value=0.0, epsilon=1e-12, clipnorm=clipnorm)

@@ -56,7 +56,8 @@ class Tree(keras.layers.Layer):
     def build(self, inputs_shape, children_shape=None):
         if len(inputs_shape) != 3 or inputs_shape[-1] is None:
             raise ValueError(f"Expected inputs of shape (batch, nodes, features), received {tuple(inputs_shape)}.")
-        self.node.build((None, inputs_shape[-1]))
+        if not self.node.built:
+            self.node.build((None, inputs_shape[-1]))
 
     def call(self, inputs, children):
         if keras.backend.backend() != "tensorflow":

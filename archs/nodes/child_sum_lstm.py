@@ -15,7 +15,9 @@ class ChildSumLSTMNode(Node):
     Networks", ACL 2015, section 3.1, equations (2) to (8). For trees whose nodes have any number of children, in no
     order, such as dependency trees.
 
-    Equations, for a node j with the children k in C(j):
+    A node j has the children k.
+
+    Equations:
 
     $$
     \begin{aligned}

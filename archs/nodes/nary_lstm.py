@@ -16,7 +16,9 @@ class NaryLSTMNode(Node):
     Networks", ACL 2015, section 3.2, equations (9) to (14). For trees whose nodes have at most N children, in order:
     with two, binary constituency trees.
 
-    Equations, for a node j with the children 1 to N:
+    A node j has the children 1 to N.
+
+    Equations:
 
     $$
     \begin{aligned}

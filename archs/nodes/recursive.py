@@ -15,7 +15,9 @@ class RecursiveNode(Node):
     Networks", ICML 2011, section 4; as it is compared with others for sentiment: R. Socher et al., "Recursive Deep
     Models for Semantic Compositionality Over a Sentiment Treebank", EMNLP 2013, section 4.1.
 
-    Equations, for a leaf with the vector x and a node with the children a and b:
+    A leaf has the vector x, a node the children a and b.
+
+    Equations:
 
     $$
     \begin{aligned}

@@ -15,7 +15,9 @@ class RNTNNode(Node):
     R. Socher, A. Perelygin, J. Y. Wu, J. Chuang, C. D. Manning, A. Y. Ng, C. Potts, "Recursive Deep Models for Semantic
     Compositionality Over a Sentiment Treebank", EMNLP 2013, section 4.3.
 
-    Equations, for a leaf with the vector x, and for a node with the children a and b for each unit k:
+    A leaf has the vector x, a node the children a and b; k is one of its units.
+
+    Equations:
 
     $$
     \begin{aligned}
