@@ -35,7 +35,7 @@ class Config:
     units: Count = 100
     features: Count = 100  # of a word's embedding
     dropout: Rate = 0.5
-    epochs: Count = 6
+    epochs: Count = 5
     batch_size: Count = 25
     learning_rate: Positive = 0.05  # of AdaGrad
     clipnorm: Positive = 1.0

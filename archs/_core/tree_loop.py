@@ -69,7 +69,7 @@ def levels_of(children):
     mask = has_child | has_parent | is_alone
     is_root = mask & ~has_parent
     roots = tf.reduce_sum(tf.cast(is_root, tf.int32), axis=1)
-    flat = _checked(flat, roots == 1, "of trees with one root each, received another number of roots in the rows", 1)
+    parent = _checked(parent, roots == 1, "of trees with one root each, received another number in the rows", 1)
 
     # By steps that double, 2 ** k from each node up: its height is the longest way below it.
     def climb(reach, above, heights):
@@ -80,7 +80,7 @@ def levels_of(children):
     _, above, heights = tf.while_loop(
         lambda reach, above, _: tf.reduce_any(above < count) & (reach < nodes), climb, start
     )
-    flat = _checked(flat, above[:count] == count, "without cycles, received one in the rows", nodes)
+    heights = _checked(heights, above[:count] == count, "without cycles, received one in the rows", nodes)
     heights = tf.where(tf.reshape(mask, (-1,)), heights[:count], nodes)
     is_padded = compiling.is_within_xla()  # it knows no number of nodes but that of all
     total = tf.reduce_sum(tf.cast(mask, tf.int32))
