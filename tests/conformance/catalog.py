@@ -16,7 +16,10 @@ import archs
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 
 
-CELLS, ARCHS = archs.list_cells(), archs.list_archs()
+CELLS, NODES = archs.list_cells(), archs.list_nodes()
+# Of trees those that take a node; the others are of sequences, or of what makes one.
+TREE_ARCHS = [name for name in archs.list_archs() if "node" in inspect.signature(archs.get(name, "arch")).parameters]
+ARCHS = [name for name in archs.list_archs() if name not in TREE_ARCHS]
 
 
 BATCH, TIME, FEATURES, UNITS = 3, 5, 4, 6

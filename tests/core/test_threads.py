@@ -134,7 +134,7 @@ def test_a_memory_is_of_the_thread_that_gave_it():
 
 
 @pytest.mark.parametrize(
-    "arch", [a if a == "vanilla_lstm" else pytest.param(a, marks=pytest.mark.slow) for a in archs.list_archs()]
+    "arch", [a if a == "vanilla_lstm" else pytest.param(a, marks=pytest.mark.slow) for a in catalog.ARCHS]
 )
 def test_a_model_answers_beside_fit(arch):
     noisy = {"cell": lambda units: archs.LSTMCell(units, **NOISE)} if catalog.takes(arch, "cell") else {"dropout": 0.2}

@@ -393,6 +393,36 @@ def moving_canvases(rows, path, scale=4, milliseconds=250):
     frames[0].save(path, save_all=True, append_images=frames[1:], duration=durations, loop=0)
 
 
+def tree(words, parents, values, path):
+    """Draws a tree, its nodes in colours from red over yellow to green.
+
+    Args:
+        words: str array (nodes,), "" where a node has none.
+        parents: int array (nodes,), the place of the parent of each node, after it; -1 of the root, which is first.
+        values: float array (nodes,) from 0 to 1.
+        path: of the PNG.
+    """
+    is_leaf = ~np.isin(np.arange(len(words)), parents)
+    across, heights = np.zeros(len(words)), np.zeros(len(words))
+    across[is_leaf] = np.arange(is_leaf.sum())
+    for node in reversed(range(len(words))):
+        below = np.flatnonzero(parents == node)
+        if len(below):
+            across[node], heights[node] = across[below].mean(), heights[below].max() + 1
+    figure, (panel,) = _figure(1, width=max(3.0, 1 + 0.42 * is_leaf.sum()), height=2.2 + 0.3 * heights.max())
+    for node, parent in enumerate(parents):
+        if parent >= 0:
+            ends = (across[node], across[parent]), (heights[node], heights[parent])
+            panel.plot(*ends, color="grey", linewidth=0.8, zorder=1)
+    panel.scatter(across, heights, c=values, cmap="RdYlGn", vmin=0, vmax=1, s=90, edgecolors="black", linewidths=0.5)
+    for node in np.flatnonzero(is_leaf):
+        look = {"rotation": 90, "ha": "center", "va": "top", "fontsize": 9, "parse_math": False}
+        panel.text(across[node], heights[node] - 0.4, words[node], **look)
+    panel.set_ylim(-3, heights.max() + 0.6)
+    panel.set_axis_off()
+    _save(figure, path)
+
+
 def _figure(panels, width, height):
     figure = Figure(figsize=(width * panels, height), layout="constrained")
     FigureCanvasAgg(figure)
