@@ -178,7 +178,9 @@ class LatentSequences(Task):
         values, lengths = (np.asarray(columns[name]) for name in (self.column, f"{self.column}_length"))
         order = np.argsort(lengths)
         parts = [order[some] for some in slices(len(order), self.several)]
-        answers = [answer(self.request(values[part], lengths[part])) for part in parts]
+        # Of one seed all rows would have the same noise, whose chance no number of rows would even out.
+        requests = [self.request(values[part], lengths[part]) | {"seed": part.astype(np.int32)} for part in parts]
+        answers = [answer(request) for request in requests]
         names = {one: one for one in ("bound", "nll", "divergence")}
         names["importance_weighted"] = f"importance_weighted_{self.draws}"
         scored = np.concatenate([one["scored"] for one in answers])
