@@ -5,10 +5,20 @@ from keras import ops
 from archs._core.chrono import without_chrono
 
 
-def weights(cell, name, inputs, outputs):
-    """Adds `<name>_kernel` (inputs, outputs) and, if the cell has biases, `<name>_bias` (outputs,): both, or a None."""
+def weights(cell, name, inputs, outputs, offset=None):
+    """Adds `<name>_kernel` (inputs, outputs) and, if the cell has biases, `<name>_bias` (outputs,): both, or a None.
+
+    `offset` is what the first values of the bias are beside those of the initializer, (outputs,).
+    """
+
+    def start(initializer):
+        drawn = without_chrono(initializer)
+        return (
+            drawn if offset is None else lambda shape, dtype=None: drawn(shape, dtype=dtype) + ops.cast(offset, dtype)
+        )
+
     kernel = cell.weight(f"{name}_kernel", (inputs, outputs), role="kernel")
-    bias = cell.weight(f"{name}_bias", (outputs,), role="bias", start=without_chrono) if cell.use_bias else None
+    bias = cell.weight(f"{name}_bias", (outputs,), role="bias", start=start) if cell.use_bias else None
     return kernel, bias
 
 

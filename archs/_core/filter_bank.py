@@ -3,12 +3,27 @@
 Rows and columns of an image count from 1, and so do those of a grid.
 """
 
+import math
+
 from keras import ops
 
 from archs._core.cell import widen
 
 PARAMETERS = 5  # of a window: centre along the columns and along the rows, log variance, log stride, log intensity
 _FLOOR = 1e-8  # of what a filter's weights sum up to before they are normalised: one far outside has none
+
+
+def at_first(rows, columns, size):
+    """Parameters of a window (5,) over the whole image, whose filters overlap: their deviation is half their stride.
+
+    With a deviation of a pixel, few filters would see next to nothing of a large image, and get no gradient.
+    """
+    return [0.0, 0.0, 2 * math.log(_stride(rows, columns, size) / 2), 0.0, 0.0]
+
+
+def _stride(rows, columns, size):
+    """The stride of filters over the whole image; where there is one, the side of the image."""
+    return max(max(rows, columns) - 1, 1) / max(size - 1, 1)
 
 
 class Window:
@@ -30,7 +45,7 @@ class Window:
         x, y, log_variance, log_stride, log_intensity = ops.split(widen(parameters), PARAMETERS, axis=-1)
         self.x, self.y = (columns + 1) / 2 * (x + 1), (rows + 1) / 2 * (y + 1)
         self.deviation, self.intensity = ops.exp(log_variance / 2), ops.exp(log_intensity)
-        self.stride = (max(rows, columns) - 1) / max(size - 1, 1) * ops.exp(log_stride)
+        self.stride = _stride(rows, columns, size) * ops.exp(log_stride)
         self._rows, self._columns, self._size = rows, columns, size
 
     def filters(self):

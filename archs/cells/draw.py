@@ -6,7 +6,7 @@ from keras import ops
 from archs._core import checks, gaussians, inner
 from archs._core.cell import Cell, widen
 from archs._core.dense import dense, weights
-from archs._core.filter_bank import PARAMETERS, Window
+from archs._core.filter_bank import PARAMETERS, Window, at_first
 from archs._core.policy import InPolicyOf
 from archs._core.registry import cell
 from archs._core.step import Step
@@ -83,9 +83,10 @@ class DRAWCell(Cell):
     None, for images of p pixels, they have 2p + n rows and p columns, and there are no weights of the window. What is
     learned of the first states is first_states: of the canvas, then of the decoder and of the encoder.
 
-    Departures from the paper: the first states are zeros, in the paper learned (`learn_first_states=True`). A filter
-    is divided by 1e-8 at least, so that the sum of one that lies far outside of the image is not 1 but 0. A single
-    filter, N = 1, has no stride.
+    Departures from the paper: the first states are zeros, in the paper learned (`learn_first_states=True`). A filter is
+    divided by 1e-8 at least, so that the sum of one that lies far outside of the image is not 1 but 0. A single filter,
+    N = 1, has no stride. The paper does not say how the biases start; those of $\log \sigma^2$ start so that the
+    deviation of the filters is half their stride.
 
     Args:
         units: positive integer, n, of the encoder and of the decoder.
@@ -177,10 +178,14 @@ class DRAWCell(Cell):
         self._drawn = [*self._drawn, *self.encoder._drawn]
         self.latent_kernel, self.latent_bias = weights(self, "latent", size, 2 * d)
         if self.read_size:
-            self.read_kernel, self.read_bias = weights(self, "read", size, PARAMETERS)
+            self.read_kernel, self.read_bias = weights(
+                self, "read", size, PARAMETERS, at_first(self.rows, self.columns, self.read_size)
+            )
         self.write_kernel, self.write_bias = weights(self, "write", size, written)
         if self.write_size:
-            self.write_window_kernel, self.write_window_bias = weights(self, "write_window", size, PARAMETERS)
+            self.write_window_kernel, self.write_window_bias = weights(
+                self, "write_window", size, PARAMETERS, at_first(self.rows, self.columns, self.write_size)
+            )
         if self.learn_first_states:
             size = sum(size for name, size in zip(self.states, self.state_size, strict=True) if self._is_learned(name))
             self.states_start = self.add_weight((size,), "zeros", name="first_states", autocast=False)

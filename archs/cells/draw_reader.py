@@ -5,7 +5,7 @@ from keras import ops
 from archs._core import checks, inner
 from archs._core.cell import Cell, widen
 from archs._core.dense import dense, weights
-from archs._core.filter_bank import PARAMETERS, Window
+from archs._core.filter_bank import PARAMETERS, Window, at_first
 from archs._core.registry import cell
 from archs._core.step import Step
 
@@ -48,7 +48,8 @@ class DRAWReaderCell(Cell):
 
     Departures from the paper, whose classifier reads the image alone: further inputs, which may be zeros. A filter is
     divided by 1e-8 at least, so that the sum of one that lies far outside of the image is not 1 but 0. A single filter,
-    N = 1, has no stride. The first states are zeros.
+    N = 1, has no stride. The first states are zeros. The paper does not say how the biases start; that of
+    $\log \sigma^2$ starts so that the deviation of the filters is half their stride.
 
     Args:
         units: positive integer, n.
@@ -108,7 +109,9 @@ class DRAWReaderCell(Cell):
         super().build(input_shape)
         self.cell.build((None, self.read_size**2 + input_shape[-1]))
         self._drawn.extend(self.cell._drawn)
-        self.read_kernel, self.read_bias = weights(self, "read", self.output_size, PARAMETERS)
+        self.read_kernel, self.read_bias = weights(
+            self, "read", self.output_size, PARAMETERS, at_first(self.rows, self.columns, self.read_size)
+        )
 
     def prepare(self, memory, mask):
         return [memory]

@@ -195,6 +195,15 @@ def test_learned_first_states_are_where_a_drawing_starts():
         archs.DRAWCell(3, rows=2, columns=2, learn_first_states=True).get_initial_state(2)
 
 
+def test_filters_overlap_at_first():
+    layer = archs.Recurrent(archs.DRAWReaderCell(3, rows=30, columns=60, read_size=12))
+    layer.build((None, None, 1))
+    biases = {weight.name: np.asarray(weight) for weight in layer.weights}
+    seen = Window(biases["read_bias"][None], 30, 60, 12).seen()
+    assert float(seen["deviation"][0]) == pytest.approx(59 / 11 / 2, rel=1e-5)
+    assert [float(seen[name][0]) for name in ("x", "y", "side")] == pytest.approx([30.5, 15.5, 59], rel=1e-5)
+
+
 def test_encoder_and_decoder_are_drawn_apart():
     draw = keras.initializers.RandomNormal(seed=1)
     cell = archs.DRAWCell(6, rows=2, columns=2, recurrent_initializer=draw, recurrent_dropout=0.5, seed=1)
