@@ -137,7 +137,7 @@ class TreeLoop:
             states = self.forward(*_unwatched([x, *weights]))
 
             def gradient(by):
-                return first(x, *weights, by)
+                return first(x, *weights, tf.convert_to_tensor(by))  # that of a few rows comes as slices
 
             @tf.custom_gradient
             def first(x, *given):
