@@ -209,7 +209,7 @@ class Trees(Task):
             for number in range(min(4, len(roots))):
                 size = len(probabilities[number])
                 plots.tree(
-                    trees.words.numpy()[number, :size].astype(str),
+                    [word.decode() for word in trees.words.numpy()[number, :size]],
                     trees.parents.numpy()[number, :size],
                     probabilities[number] @ np.linspace(0, 1, len(self.labels)),
                     folder / f"tree_{number}.png",

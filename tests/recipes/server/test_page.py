@@ -467,9 +467,8 @@ def test_a_tree_is_drawn_in_the_colours_of_its_labels(site, open_page):
     words = page.evaluate("[...document.querySelectorAll('svg.tree text[transform]')].map(each => each.textContent)")
     assert words == ["<b>not", "a", "very"]
     assert page.evaluate("document.querySelectorAll('svg.tree line').length") == 4
-    hues = page.evaluate(
-        "[...document.querySelectorAll('svg.tree circle')].map(each => each.style.getPropertyValue('--hue'))"
-    )
+    circles = "[...document.querySelectorAll('svg.tree circle')]"
+    hues = page.evaluate(f"{circles}.map(each => each.style.getPropertyValue('--hue'))")
     shares = [row.index(1.0) / (len(TAGS) - 1) for row in answer["probabilities"][0]]
     assert [float(hue) for hue in hues] == pytest.approx([25 + 120 * share for share in shares])
     places = page.evaluate(f"{circles}.map(each => each.cx.baseVal.value)")

@@ -125,7 +125,7 @@ def test_10_000_leaves_are_too_many(task, model):
         ([[1, 2], [0, -1], [-1, -1]], "one root each, received another number in the rows"),
         ([[-1, -1], [0, 2], [1, -1]], "one root each|without cycles"),
         ([[1, -1], [1, -1], [-1, -1]], "with two parents, in the rows"),
-        ([[1, 3], [-1, -1], [-1, -1]], "from 0 to below the number of nodes, or -1 for none, received"),
+        ([[1, 3], [-1, -1], [-1, -1]], "from 0 to below the number of nodes, or -1 for none"),
     ],
 )
 def test_arrays_that_are_no_tree_are_refused(task, model, children, message):
@@ -149,8 +149,8 @@ def test_batches_have_the_labels_of_all_nodes(task):
     (inputs, targets), *_ = task.batches(TRAIN).epoch()
     assert inputs["inputs"].shape == (3, 5)
     assert targets.numpy().tolist() == [[2, 0, 0, 0, 0], [3, 2, 4, 4, 2], [1, 2, 2, 2, 0]]
-    sizes = [batch[0]["inputs"].shape for batch in task.batches(TRAIN, training=True).epoch()]
-    assert sorted(sizes) == [(1, 5), (2, 5)] or sorted(sizes) == [(1, 1), (2, 5)]
+    sizes = [inputs["inputs"].shape for inputs, _ in task.batches(TRAIN, training=True).epoch()]
+    assert sorted(map(tuple, sizes)) in ([(1, 5), (2, 5)], [(1, 1), (2, 5)])
 
 
 def test_labels_are_needed_in_a_dataset():
@@ -226,7 +226,7 @@ def test_an_expression_has_one_answer(kind, tmp_path):
         answer({"tree": np.array(["(MOD 1 2)"])})
     task.compile(model, 1)
     for inputs, targets in task.batches(OF_NUMBERS, training=True).epoch():
-        assert np.isfinite(model.train_on_batch(inputs, targets))
+        assert np.all(np.isfinite(model.train_on_batch(inputs, targets)))
 
     def right_but_at_depth_2(request):
         return {
