@@ -27,10 +27,10 @@ class Config:
     dataset: one_of("sst_trees") = "sst_trees"
     tensor: bool = False  # whether the parts of a phrase also multiply each other
     units: Count = 30  # of a node, and of a word's embedding
-    dropout: Rate = 0.0
-    epochs: Count = 10
+    dropout: Rate = 0.25
+    epochs: Count = 8
     batch_size: Count = 25
-    learning_rate: Positive = 0.02  # of AdaGrad
+    learning_rate: Positive = 0.01  # of AdaGrad
     clipnorm: Positive = 1.0
     monitor: str | None = "val_root_accuracy"
     seed: Seed = 0

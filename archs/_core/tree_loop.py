@@ -54,7 +54,7 @@ def levels_of(children):
     batch, nodes, arity = (children.shape[i] or tf.shape(children)[i] for i in range(3))
     count = batch * nodes
     children = _checked(
-        children, (children >= -1) & (children < nodes), "from 0 to the number of nodes, or -1 for none"
+        children, (children >= -1) & (children < nodes), "from 0 to below the number of nodes, or -1 for none"
     )
     has_child = tf.reduce_any(children >= 0, axis=-1)
     first = tf.range(batch)[:, None, None] * nodes
@@ -137,7 +137,7 @@ class TreeLoop:
             states = self.forward(*_unwatched([x, *weights]))
 
             def gradient(by):
-                return first(x, *weights, by)
+                return first(x, *weights, tf.convert_to_tensor(by))  # that of a few rows comes as slices
 
             @tf.custom_gradient
             def first(x, *given):
@@ -182,7 +182,7 @@ class TreeLoop:
             kernels.append(tf.convert_to_tensor(kernel))
             return tf.zeros((*_shape(a)[:-1], kernel.shape[-1]), self.wide)
 
-        shape = tf.shape(x)[0], self.levels.children.shape[-1]
+        shape = tf.shape(x)[0], _shape(self.levels.children)[-1]
         nothing = [tf.zeros((*shape, self.node.units), self.wide)] * len(self.node.states)
         return self.step(x, nothing, tf.zeros(shape, tf.bool), weights, product), kernels
 

@@ -30,7 +30,7 @@ class Trees(Task):
     """The label of the phrase at each node of a binary tree in brackets.
 
     A split has the column `tree`, strings (examples,), such as `(3 (2 A) (4 (2 good) (2 film)))`, with the labels of
-    all nodes. In a request labels may be left out, and are not read. A word that the training trees have more than once
+    all nodes. In a request labels may be left out, and are not read. A word that the training trees have `times` times
     has a number of its own; all others have that of `UNKNOWN`.
 
     Attributes:
@@ -41,6 +41,7 @@ class Trees(Task):
         form: a tree, for errors.
         longest: nodes of a tree that the signature takes.
         several: how many trees are evaluated at a time.
+        times: how often a word must be in the training trees to have a number of its own.
     """
 
     kept = ("labels", "words")
@@ -49,6 +50,7 @@ class Trees(Task):
     form = "(3 (2 A) (4 (2 good) (2 film)))"
     longest = 2000
     several = 100
+    times = 2
 
     def __init__(self, config):
         super().__init__(config)
@@ -81,7 +83,7 @@ class Trees(Task):
         for columns in (splits.train, splits.validation, splits.test):
             self.check(self.parse(columns["tree"]), columns)
         leaves = self.parse(splits.train["tree"]).words.numpy().ravel()
-        self.words = ["", UNKNOWN, *most_frequent((word.decode() for word in leaves[leaves != b""]), times=2)]
+        self.words = ["", UNKNOWN, *most_frequent((word.decode() for word in leaves[leaves != b""]), times=self.times)]
         self.__dict__.pop("vocabulary", None)
 
     def check(self, trees, columns):
@@ -106,10 +108,8 @@ class Trees(Task):
         known = self.inputs(trees) | {"targets": self.targets(trees, columns), "counts": trees.counts}
 
         def example(batch, seed):
-            size = tf.reduce_max(batch["counts"])
-            targets = batch["targets"]
-            targets = targets if len(targets.shape) == 1 else targets[:, :size]
-            return {name: batch[name][:, :size] for name in ("inputs", "children")}, targets
+            batch = {name: a[:, : tf.reduce_max(batch["counts"])] if a.ndim > 1 else a for name, a in batch.items()}
+            return {name: a for name, a in batch.items() if name not in ("targets", "counts")}, batch["targets"]
 
         size = self.config.batch_size if training else self.several
         return batching.Batches(known, size, example, self.config.seed if training else None, known["counts"])
@@ -209,7 +209,7 @@ class Trees(Task):
             for number in range(min(4, len(roots))):
                 size = len(probabilities[number])
                 plots.tree(
-                    trees.words.numpy()[number, :size].astype(str),
+                    [word.decode() for word in trees.words.numpy()[number, :size]],
                     trees.parents.numpy()[number, :size],
                     probabilities[number] @ np.linspace(0, 1, len(self.labels)),
                     folder / f"tree_{number}.png",
@@ -231,3 +231,94 @@ class Trees(Task):
         """The numbers of the labels below and above the middle."""
         size = len(self.labels)
         return np.arange(size // 2), np.arange(-(-size // 2), size)
+
+
+class Expressions(Trees):
+    """The label of a tree whose brackets begin with a word, such as `(MAX 2 9 (MIN 4 7))`.
+
+    A split has the columns `tree`, strings (examples,), `label`, ints (examples,), and `depth`, how many brackets are
+    within each other. With the setting `model` another than `tree_lstm`, the model reads the text as a sequence.
+
+    Attributes:
+        deepest: of the trees that are trained on.
+    """
+
+    heads = True
+    arity = 5
+    times = 1
+    form = "(MAX 2 9 (MIN 4 7))"
+    deepest = 6
+
+    @property
+    def is_sequence(self):
+        return self.config.model != "tree_lstm"
+
+    def parse(self, texts, longest=None):
+        trees = super().parse(texts, longest)
+        if self.words[2:]:
+            known = tf.reduce_all(self.vocabulary.numbers(trees.words) != 1)
+            words = " ".join(word for word in self.words[2:] if word not in "()")
+            with tf.control_dependencies([expect(known, f"tree: expected no other words than {words}")]):
+                trees.words = tf.identity(trees.words)
+        return trees
+
+    def inputs(self, trees):
+        if not self.is_sequence:
+            return super().inputs(trees)
+        lengths = tf.reduce_sum(tf.cast(trees.pieces != "", tf.int32), axis=1)
+        return {"inputs": self.vocabulary.numbers(trees.pieces), "lengths": lengths}
+
+    def learn(self, splits):
+        self.words = ["", UNKNOWN]
+        super().learn(splits)
+        self.words = [*self.words, "(", ")"]
+
+    def check(self, trees, columns):
+        """Takes all: the labels are a column."""
+
+    def targets(self, trees, columns):
+        return columns["label"]
+
+    def batches(self, columns, training=False):
+        batches = super().batches(columns, training)
+        if self.is_sequence:
+            batches.columns["counts"] = batches.columns["lengths"]
+        return batches
+
+    def compile(self, model, steps):
+        loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+        model.compile(self.optimizer(steps), loss, metrics=["accuracy"])
+
+    def answer(self, trees, logits):
+        label = tf.gather(tf.constant(self.labels), tf.argmax(logits, axis=-1))
+        return {"label": label, "probabilities": tf.nn.softmax(logits)}
+
+    def signatures(self, model):
+        """Trees in brackets in; of each its label and the probabilities of all out. And the model's own inputs."""
+        found = super().signatures(model)
+        return found | ({"logits": signatures.logits(model, inputs=len(self.words))} if self.is_sequence else {})
+
+    def request(self, columns, rows=slice(None)):
+        return {"tree": np.array([text.decode() for text in columns["tree"][rows].numpy()])}
+
+    def truth(self, columns, number):
+        return self.labels[int(columns["label"][number])]
+
+    def show(self, answer):
+        return f"{answer['label'][0]} (probability {max(answer['probabilities'][0]):.3f})"
+
+    def evaluate(self, answer, splits, folder=None):
+        """Accuracy of trees as deep as those that are trained on, and of each depth."""
+        truth, depths = (np.asarray(splits.test[name]) for name in ("label", "depth"))
+        rows = slices(count(splits.test), self.several)
+        asked = (answer(self.request(splits.test, some))["probabilities"].argmax(-1) for some in rows)
+        answered = np.concatenate(list(asked))
+        right, is_known = answered == truth, depths <= self.deepest
+        if folder:
+            plots.confusion_matrix(truth, answered, self.labels, folder / "confusion_matrix.png")
+        return {
+            "test_accuracy": float(right[is_known].mean()),
+            "accuracy_of_deeper": float(right[~is_known].mean()) if np.any(~is_known) else float("nan"),
+            **{f"accuracy_at_{depth}": float(right[depths == depth].mean()) for depth in np.unique(depths)},
+            "majority_class": baselines.majority_class(np.asarray(splits.train["label"]), truth),
+        }

@@ -24,6 +24,7 @@ class Trees:
         counts: int32 (batch,), the number of nodes.
         spans: int32 (batch, nodes, 2), the first of the leaves below each node, and the one after the last.
         leaves: ragged strings (batch, None), the words of the leaves.
+        pieces: strings (batch, time), the words and brackets of the text, "" after its end.
     """
 
     words: tf.Tensor
@@ -33,6 +34,7 @@ class Trees:
     counts: tf.Tensor
     spans: tf.Tensor
     leaves: tf.RaggedTensor
+    pieces: tf.Tensor
 
     def phrases(self):
         """The words below each node, strings (batch, nodes)."""
@@ -153,6 +155,7 @@ def parse(texts, arity, *, heads=False, longest=None, name="tree"):
         counts=counts,
         spans=tf.where(is_real[..., None], spans, 0),
         leaves=tf.ragged.boolean_mask(words, is_leaf),
+        pieces=pieces,
     )
 
 

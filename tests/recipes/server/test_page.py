@@ -16,6 +16,7 @@ import tensorflow as tf
 from PIL import Image
 from websockets.sync import client
 
+from recipes._core.data import brackets
 from recipes._core.export import artifact
 from recipes._core.export.signatures import by_name, expect
 from recipes._core.server import front, models, replica, rest
@@ -64,6 +65,19 @@ def tagger():
         return {"word": words, "tag": tf.gather(tf.constant(TAGS), tag), "probabilities": tf.one_hot(tag, len(TAGS))}
 
     return {"serving_default": by_name(tags, [spec("sentence")])}
+
+
+def treebank():
+    """The phrases of a tree, each with a tag by its length."""
+
+    def phrases(inputs):
+        trees = brackets.parse(inputs["tree"], 2)
+        tag = tf.strings.length(trees.phrases()) % len(TAGS)
+        label = tf.gather(tf.constant(TAGS), tag)
+        shares = tf.one_hot(tag, len(TAGS))
+        return {"phrase": trees.phrases(), "label": label, "probabilities": shares, "parent": trees.parents}
+
+    return {"serving_default": by_name(phrases, [spec("tree")])}
 
 
 def writer():
@@ -161,6 +175,7 @@ def site(trained, tmp_path_factory):
     cards = {
         "speller": (speller(), {"serving_default": {"word": ["abe"], "beam": [2]}, "greedy": {"word": ["abe"]}}, []),
         "tagger": (tagger(), {"serving_default": {"sentence": ["dogs sleep now"]}}, TAGS),
+        "treebank": (treebank(), {"serving_default": {"tree": ["((a) ((good) (film)))"]}}, TAGS),
         "copier": (copier(), {"serving_default": {"vectors": [[[1, 0] * 4, [0, 1] * 4, [1] * 8]], "lengths": [3]}}, []),
         "player": (player(), {"serving_default": {"steps": [20], "seed": [3]}}, []),
         "writer": (writer(), {"prefill": {"prompt": ["Once\n"]}}, ["\N{REPLACEMENT CHARACTER}", "", *LETTERS]),
@@ -486,6 +501,30 @@ def test_words_are_tagged_and_what_a_card_says_is_only_text(site, open_page):
     assert page.evaluate("document.querySelectorAll('main img, main b').length") == 0
 
 
+def test_a_tree_is_drawn_in_the_colours_of_its_labels(site, open_page):
+    page = open_page("treebank")
+    tree = "((<b>not) ((a) (very)))"
+    page.evaluate("document.querySelector('#input-tree').value = ''")
+    page.type("#input-tree", tree)
+    page.click("button[type=submit]")
+    page.wait("svg.tree circle", 5)
+    answer = post(site, "treebank", "serving_default", {"tree": [tree]})
+    titles = page.evaluate("[...document.querySelectorAll('svg.tree title')].map(each => each.textContent)")
+    pairs = zip(answer["phrase"][0], answer["label"][0], strict=True)
+    assert titles == [f"{phrase}: {label} 100.0 %" for phrase, label in pairs]
+    assert answer["phrase"][0] == ["<b>not a very", "<b>not", "a very", "a", "very"]
+    words = page.evaluate("[...document.querySelectorAll('svg.tree text[transform]')].map(each => each.textContent)")
+    assert words == ["<b>not", "a", "very"]
+    assert page.evaluate("document.querySelectorAll('svg.tree line').length") == 4
+    circles = "[...document.querySelectorAll('svg.tree circle')]"
+    hues = page.evaluate(f"{circles}.map(each => each.style.getPropertyValue('--hue'))")
+    shares = [row.index(1.0) / (len(TAGS) - 1) for row in answer["probabilities"][0]]
+    assert [float(hue) for hue in hues] == pytest.approx([25 + 120 * share for share in shares])
+    places = page.evaluate(f"{circles}.map(each => each.cx.baseVal.value)")
+    assert places[1] < places[0] < places[4]
+    assert places[3] < places[2] < places[4]
+
+
 def test_bits_are_pictures_and_their_number_is_counted(open_page):
     page = open_page("copier")
     assert page.texts("label") == ["vectors"]
@@ -557,7 +596,9 @@ def test_text_streams_and_ends_or_is_stopped(site, open_page):
     assert written == [row for (row,) in answer.values()]
 
 
-@pytest.mark.parametrize("name", ["copier", "vanilla_lstm_mnist", "speller", "tagger", "writer", "viewer", "watcher"])
+@pytest.mark.parametrize(
+    "name", ["copier", "vanilla_lstm_mnist", "speller", "tagger", "treebank", "writer", "viewer", "watcher"]
+)
 def test_a_phone_needs_no_scrolling_to_the_side(open_page, name):
     page = open_page(name, width=390)
     page.click("button[type=submit]")
@@ -568,7 +609,7 @@ def test_a_phone_needs_no_scrolling_to_the_side(open_page, name):
     assert page.evaluate(unnamed) == 0
     page.click(".back")
     until(lambda: page.evaluate("!document.querySelector('main').checkVisibility()"))
-    names = ["copier", "player", "speller", "tagger", "vanilla_lstm_mnist", "viewer", "watcher", "writer"]
+    names = ["copier", "player", "speller", "tagger", "treebank", "vanilla_lstm_mnist", "viewer", "watcher", "writer"]
     assert page.texts("nav a") == names
     page.click("nav li:nth-child(4) a")
     until(lambda: page.texts("h2") == ["tagger"])
