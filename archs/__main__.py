@@ -12,18 +12,24 @@ from archs._core.recurrent import loop_of
 
 _HEADS = {
     "cell": ["cell", "year", "states", "gates", "parameters", "time loop", "", "paper"],
+    "node": ["node", "year", "states", "gates", "parameters", "", "paper"],
     "arch": ["architecture", "year", "", "paper"],
 }
 
 
 def rows(entries):
-    """For each entry: name, year, for cells states, gates, parameters at d = n = 128 and time loop, summary, paper."""
+    """For each entry: name, year, for cells states, gates, parameters at d = n = 128 and time loop, summary, paper.
+
+    For nodes as for cells, but for the time loop.
+    """
     for entry in entries:
         facts = [entry.name, str(entry.year)]
-        if entry.kind == "cell":
+        if entry.kind != "arch":
             cell = entry.target(128)
             cell.build((None, 128))
-            facts += [" ".join(cell.states), " ".join(cell.gates) or "-", f"{cell.count_params():,}", loop_of(cell)]
+            facts += [" ".join(cell.states), " ".join(cell.gates) or "-", f"{cell.count_params():,}"]
+        if entry.kind == "cell":
+            facts.append(loop_of(cell))
         yield [*facts, entry.summary, entry.paper]
 
 
@@ -99,7 +105,7 @@ def _plain_tex(tex):
 def main(argv=None):
     parser = argparse.ArgumentParser(
         prog="python -m archs",
-        description="The catalog of cells and architectures.",
+        description="The catalog of cells, nodes and architectures.",
         usage="%(prog)s [--markdown] [PATTERN]\n       %(prog)s show NAME",
     )
     parser.add_argument("pattern", nargs="?", default="*", metavar="PATTERN", help="a shell pattern, such as 'lstm*'")
@@ -117,7 +123,7 @@ def main(argv=None):
         return 0
     found = list(tables(arguments.pattern))
     if not found:
-        names = archs.list_cells() + archs.list_archs()
+        names = archs.list_cells() + archs.list_nodes() + archs.list_archs()
         hint = nearest(arguments.pattern, names)
         print(f"Nothing in the catalog matches {arguments.pattern!r}. {hint}", file=sys.stderr)
         return 2

@@ -14,12 +14,11 @@ within 0.25; so does the simple network here, other than there.
 """
 
 import archs
-from recipes._core.data import batching, datasets, midi
+from recipes._core.data import midi
 from recipes._core.settings import Count, Positive, Rate, Seed, one_of, settings
-from recipes.tasks.piano_rolls import PianoRolls, windows
+from recipes.tasks.piano_rolls import DATASETS, PianoRolls, load
 
-# Name of the dataset -> how many quarter notes a frame lasts.
-DATASETS = {"jsb_chorales": 1.0, "nottingham": 0.5, "piano_midi": 0.5, "muse_data": 0.5}
+__all__ = ["DATASETS", "PUBLISHED", "Config", "Task", "build_model", "load"]
 
 PUBLISHED = {
     "jsb_chorales": {
@@ -67,16 +66,6 @@ class Config:
     seed: Seed = 0
 
 
-def load(config, data_dir):
-    """The rolls as bytes, (pieces, frames, 88)."""
-    builder = datasets.prepare(f"piano_rolls/{config.dataset}", data_dir=data_dir)
-    train, *others = (
-        [example["roll"] for example in datasets.examples(builder, split)] for split in ("train", "validation", "test")
-    )
-    splits = [batching.columns({"roll": roll} for roll in rolls) for rolls in (windows(train, config.window), *others)]
-    return batching.Splits(*splits, facts=datasets.describe(builder, *splits))
-
-
 def build_model(config, task):
     return archs.stacked_lstm(
         features=midi.KEYS,
@@ -94,7 +83,3 @@ class Task(PianoRolls):
     """The roll of a piece in, the chances of each key in the next frame out; or a continuation, drawn at random."""
 
     gain = 5.0  # as only 4 of 88 keys sound in a frame, it brings the mean square of the inputs to 1
-
-    @property
-    def beats(self):
-        return DATASETS[self.config.dataset]

@@ -1,27 +1,17 @@
 """The base of every cell: constructor plumbing, weights, initial state."""
 
-import inspect
-
 import keras
 from keras import ops
 
 from archs._core import calls, checks, external_memory, noise
-from archs._core.chrono import ChronoInitializer
-from archs._core.names import nearest
 from archs._core.step import Step
-
-_CODECS = {
-    "activation": keras.activations,
-    "initializer": keras.initializers,
-    "regularizer": keras.regularizers,
-    "constraint": keras.constraints,
-}
+from archs._core.weighted import Weighted
 
 
 # Keras' RNN announces a new sequence (the moment to draw dropout masks) only to descendants of its own cells, hence
 # the public SimpleRNNCell below and not Layer. It brings the arguments that all cells share; no equation of its own
 # is left. https://github.com/keras-team/keras/issues/19993
-class Cell(keras.layers.SimpleRNNCell):
+class Cell(Weighted, keras.layers.SimpleRNNCell):
     """One paper's recurrence, to be used in `keras.layers.RNN` or `archs.Recurrent`.
 
     A subclass names its `states` and `gates`, creates its weights in `build`, and states its equations in `recur` and,
@@ -50,8 +40,10 @@ class Cell(keras.layers.SimpleRNNCell):
             `Step.recurrent_product`. A cell needs a second one where what enters has another size or is another state.
         inner_sizes: list of the sizes of the inputs of a cell's inner layers, for `Step.drop_input`.
         undropped: how many of the last input features dropout leaves alone.
+        weight_prefix: what the names of the weights begin with, where a cell has several cells within it.
         reads_memory: whether a cell reads an external memory, given by `memorize`, of entries of size `memory_size`,
             as `Step.memory`. It defines `prepare`.
+        memory_entries: how many entries this memory has, or None for any number.
 
     Args:
         units: positive integer, the size of the output.
@@ -92,16 +84,15 @@ class Cell(keras.layers.SimpleRNNCell):
     clocks = ()
     own_starts = ()
     undropped = 0
+    weight_prefix = ""
     reads_memory = False
+    memory_entries = None
     keeping = ()
     writing = ()
 
     def __init__(self, units, *, dropout_method="gal", zoneout=0.0, zoneout_expectation=False, **kwargs):
         units = checks.positive_integer("units", units)
-        known = {name for cls in type(self).__mro__ for name in inspect.signature(cls.__init__).parameters}
-        for name in kwargs.keys() - known - {"input_dim"}:
-            hint = nearest(name, known - {"self", "args", "kwargs"})
-            raise ValueError(f"Expected an argument of {type(self).__name__}, received {name!r}. {hint}")
+        self.check_arguments(kwargs)
         for name in {"dropout", "recurrent_dropout"} & kwargs.keys():
             kwargs[name] = checks.rate(name, kwargs[name])
         super().__init__(units, **kwargs)
@@ -113,75 +104,8 @@ class Cell(keras.layers.SimpleRNNCell):
         self.inner_sizes = []
         self._drawn = []
 
-    def get_config(self):
-        config = super().get_config()
-        for cls in type(self).__mro__[: type(self).__mro__.index(Cell) + 1]:
-            for name in inspect.signature(cls.__init__).parameters:
-                if name not in config and name not in ("self", "kwargs"):
-                    codec = _CODECS.get(name.rpartition("_")[2])
-                    value = getattr(self, name)
-                    config[name] = codec.serialize(value) if codec else value
-        return config
-
-    def weight(self, name, shape, *, role=None, start=None, autocast=True):
-        """Adds the weight `name`, with the initializer, regularizer and constraint given for its role.
-
-        Args:
-            name: of the weight.
-            shape: tuple of ints.
-            role: default: `kernel` for `kernel`, `bias` for `bias`, `recurrent` for `recurrent_kernel`, and so on.
-            start: None, or a function of the role's initializer that returns the initializer to use.
-            autocast: whether it is read in the compute dtype.
-        """
-        role = role or name.removesuffix("_kernel")
-        initializer = self._apart(role, getattr(self, f"{role}_initializer"))
-        return self.add_weight(
-            name=name,
-            shape=shape,
-            initializer=start(initializer) if start else initializer,
-            regularizer=getattr(self, f"{role}_regularizer", None),
-            constraint=getattr(self, f"{role}_constraint", None),
-            autocast=autocast,
-        )
-
-    def _apart(self, role, initializer):
-        """The initializer of a role, or after its first use another one like it: one draws the same at each call."""
-        uses = self._drawn.count(role)
-        self._drawn.append(role)
-        if not uses or not isinstance(initializer, keras.initializers.Initializer):
-            return initializer
-        config = initializer.get_config()
-        if isinstance(config.get("seed"), int):
-            config["seed"] += uses
-        return type(initializer).from_config(config)
-
-    def gate_bias(self, start=(), *, name="bias", gates=None, rows=()):
-        """Adds the bias of a packed block of gates, (*rows, len(gates) * units), if `use_bias`.
-
-        Args:
-            start: maps a gate to the first value of its bias, where it is not the initializer's.
-            name: of the weight.
-            gates: default: the cell's.
-            rows: a tuple of an int where the bias has several rows, else empty.
-        """
-        if not self.use_bias:
-            if isinstance(self.bias_initializer, ChronoInitializer):
-                raise ValueError("Expected `use_bias=True` with a ChronoInitializer, received False.")
-            return None
-        gates = gates or self.gates
-
-        def of_gates(draw):
-            values = dict(start)
-            if isinstance(draw, ChronoInitializer):
-                draw, values = draw.for_gates([(g in self.keeping) - (g in self.writing) for g in gates]), {}
-
-            def initializer(shape, dtype=None):
-                pairs = zip(gates, ops.split(draw(shape, dtype=dtype), len(gates), axis=-1), strict=True)
-                return ops.concatenate([ops.full_like(b, values[g]) if g in values else b for g, b in pairs], axis=-1)
-
-            return initializer
-
-        return self.weight(name, (*rows, len(gates) * self.units), role="bias", start=of_gates)
+    def add_weight(self, *args, name=None, **kwargs):
+        return super().add_weight(*args, name=name and self.weight_prefix + name, **kwargs)
 
     def build(self, input_shape):
         """Checks the shape of the inputs, (batch, features). A subclass calls this first and adds its weights."""

@@ -20,6 +20,13 @@ def integer_between(name, value, low, high):
     return int(value)
 
 
+def grey_image(name, value):
+    """(rows, columns, 1) as (rows, columns)."""
+    if not isinstance(value, (tuple, list)) or len(value) != 3 or value[2] != 1:
+        raise ValueError(f"Expected `{name}` to be (rows, columns, 1) of a grey image, received {value!r}.")
+    return tuple(positive_integer(name, size) for size in value[:2])
+
+
 def flag(name, value):
     if not isinstance(value, (bool, np.bool_)):
         raise ValueError(f"Expected `{name}` to be True or False, received {value!r}.")
@@ -61,6 +68,13 @@ def one_of(name, value, known):
     if value not in alike:  # True is no 1, and an array equals nothing
         raise ValueError(f"Expected `{name}` to be one of {', '.join(map(repr, known))}, received {value!r}.")
     return value
+
+
+def noise_size(inputs, features):
+    """How many of so many inputs are noise: those beside the features, at least one."""
+    if inputs <= features:
+        raise ValueError(f"Expected inputs of noise beside the {features} of `features`, received {inputs} in all.")
+    return inputs - features
 
 
 def known(tensor):

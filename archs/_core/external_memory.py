@@ -21,9 +21,12 @@ def check(cell, memory):
     """Refuses a memory, or None, that the cell cannot read."""
     if not cell.reads_memory:
         raise ValueError(f"Expected no memory for {type(cell).__name__}, which reads none.")
-    if memory is not None and (len(memory.shape) != 3 or memory.shape[-1] != cell.memory_size):
+    if memory is None:
+        return
+    shape, entries = tuple(memory.shape), cell.memory_entries
+    if len(shape) != 3 or shape[-1] != cell.memory_size or (entries and shape[1] not in (None, entries)):
         raise ValueError(
-            f"Expected a memory of shape (batch, time, {cell.memory_size}), received {tuple(memory.shape)}."
+            f"Expected a memory of shape (batch, {entries or 'time'}, {cell.memory_size}), received {shape}."
         )
 
 

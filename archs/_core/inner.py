@@ -38,6 +38,14 @@ def make_inner(cell, units, arguments):
     return cell
 
 
+def twin(cell, prefix):
+    """Another cell like `cell`, not built, for the same outer cell; the names of its weights begin with `prefix`."""
+    config = cell.get_config()
+    made = type(cell).from_config(config | {"name": prefix + config["name"]})
+    made.weight_prefix = prefix
+    return made
+
+
 def zoneout_of(cell, before, after):
     """The inner cell's rates of zoneout among as many states without before and after its own; 0 where it has none."""
     rates = cell.zoneout if isinstance(cell.zoneout, list) else [cell.zoneout] * len(cell.states)
@@ -63,24 +71,30 @@ def splits_inputs(cell):
     return type(cell).project is Cell.project
 
 
-def project(cell, inputs):
-    """Computes what of an inner cell depends on the inputs (..., d) alone, which are its first d input features."""
-    return cell.add_bias(ops.matmul(inputs, cell.kernel[: inputs.shape[-1]])) if splits_inputs(cell) else inputs
+def project(cell, inputs, first=0):
+    """Computes what of an inner cell depends on the inputs (..., d) alone, d input features after the `first` ones."""
+    rows = slice(first, first + inputs.shape[-1])
+    return cell.add_bias(ops.matmul(inputs, cell.kernel[rows])) if splits_inputs(cell) else inputs
 
 
-def run(cell, x, fed, states, step, product):
+def run(cell, x, fed, states, step, product, is_first=False):
     """The new states of an inner cell.
 
     Args:
         cell: the inner cell.
-        x: from `project`.
+        x: from `project`. None: what is fed is all that the cell reads.
         fed: (batch, m), the input features after those of x.
         states: tuple of its states.
         step: `Step` of the outer cell.
         product: function of `fed` and its rows of the kernel.
+        is_first: whether what is fed comes before the features of x.
     """
-    if splits_inputs(cell):
-        x = x + product(fed, cell.kernel[-fed.shape[-1] :])
+    if x is None:
+        x = cell.add_bias(product(fed, cell.kernel)) if splits_inputs(cell) else ops.cast(cell.project(fed), fed.dtype)
+    elif splits_inputs(cell):
+        size = fed.shape[-1]
+        x = x + product(fed, cell.kernel[:size] if is_first else cell.kernel[-size:])
     else:
-        x = ops.cast(cell.project(ops.concatenate([x, fed], axis=-1)), fed.dtype)
+        read = [fed, x] if is_first else [x, fed]
+        x = ops.cast(cell.project(ops.concatenate(read, axis=-1)), fed.dtype)
     return cell.recur(x, states, step.of(cell))

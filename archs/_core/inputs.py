@@ -43,8 +43,30 @@ class TiedEmbedding(keras.layers.ReversibleEmbedding):
         return mask if is_reverse or not self.mask_zero else ops.not_equal(inputs, 0)
 
 
+@keras.saving.register_keras_serializable(package="archs")
+class WithNoise(keras.layers.Layer):
+    """Puts noise (batch, time, m) beside vectors (batch, time, n), whose mask stays."""
+
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.supports_masking = True
+
+    def call(self, sequences, noise):
+        return ops.concatenate([sequences, noise], axis=-1)
+
+
 def sequence_inputs(
-    features, *, lengths, dtype, vocabulary=None, mask_zero=False, tied=False, frames=False, batch_size=None, prefix=""
+    features,
+    *,
+    lengths,
+    dtype,
+    vocabulary=None,
+    mask_zero=False,
+    tied=False,
+    frames=False,
+    batch_size=None,
+    noise=None,
+    prefix="",
 ):
     """Inputs of a functional model over sequences.
 
@@ -57,10 +79,11 @@ def sequence_inputs(
         tied: whether the embedding is also to serve, turned round, as the output layer.
         frames: whether `features` may also be (height, width, channels).
         batch_size: None, or the only one that the model takes.
+        noise: None, or the size of the noise in each time step, a second input, which stands beside the first.
         prefix: of the names of the inputs and layers, and of what an error calls `features`.
 
     Returns:
-        The model's inputs (a tensor, or with `lengths` a dict of `inputs` and `lengths`), the sequences
+        The model's inputs (a tensor, or with `lengths` or `noise` a dict of `inputs` and of these), the sequences
         (batch, time, ...), their mask or None, and the embedding layer or None.
     """
     if frames and isinstance(features, (tuple, list)):
@@ -90,8 +113,12 @@ def sequence_inputs(
         embedding = kind(vocabulary, *shape, mask_zero=mask_zero, dtype=dtype, name=f"{prefix}embedding")
         inputs = keras.Input((None,), batch_size, name=f"{prefix}inputs", dtype="int32")
         sequences, mask = embedding(inputs), embedding.compute_mask(inputs)
+    if noise is not None:
+        drawn = keras.Input((None, noise), batch_size, name=f"{prefix}noise", dtype=sequences.dtype)
+        inputs = {f"{prefix}inputs": inputs, f"{prefix}noise": drawn}
+        sequences = WithNoise(dtype=dtype, name=f"{prefix}with_noise")(sequences, drawn)
     if checks.flag("lengths", lengths):
         counts = keras.Input((), batch_size, name=f"{prefix}lengths", dtype="int32")
-        inputs = {f"{prefix}inputs": inputs, f"{prefix}lengths": counts}
+        inputs = (inputs if isinstance(inputs, dict) else {f"{prefix}inputs": inputs}) | {f"{prefix}lengths": counts}
         sequences, mask = CutToLengths(dtype=dtype, name=f"{prefix}cut")(sequences, counts)
     return inputs, sequences, mask, embedding

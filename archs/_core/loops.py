@@ -14,7 +14,7 @@ def is_fused(cell):
     """Tells whether the gradient of a built cell's loop is the fused one; otherwise it is left to autodiff."""
     memory = None
     if cell.reads_memory:
-        nothing = tf.zeros((1, 1, cell.memory_size), cell.compute_dtype)
+        nothing = tf.zeros((1, cell.memory_entries or 1, cell.memory_size), cell.compute_dtype)
         memory = external_memory.prepared(cell, nothing)
     loop = FusedLoop(cell, False, False, False)
     inputs = tf.zeros((1, cell.input_spec.axes[-1]), cell.compute_dtype)

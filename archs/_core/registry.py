@@ -1,4 +1,4 @@
-"""The catalog: what `@cell` and `@arch` register, and how it is looked up by name."""
+"""The catalog: what `@cell`, `@node` and `@arch` register, and how it is looked up by name."""
 
 import dataclasses
 import fnmatch
@@ -12,6 +12,7 @@ from keras import ops
 from archs._core import checks
 from archs._core.cell import Cell
 from archs._core.names import nearest
+from archs._core.node import Node
 
 
 @dataclasses.dataclass(frozen=True)
@@ -20,8 +21,8 @@ class Entry:
 
     Attributes:
         name: catalog name, equal to the name of the file that defines it; an architecture may share it with a cell.
-        kind: `"cell"` or `"arch"`.
-        target: the cell class or the factory.
+        kind: `"cell"`, `"node"` or `"arch"`.
+        target: the class of a cell or node, or the factory.
         paper: authors and year of the source.
         url: where to read it.
         year: of publication.
@@ -40,7 +41,7 @@ class Entry:
         return inspect.getdoc(self.target).splitlines()[0]
 
 
-_KINDS = ("cell", "arch")
+_KINDS = {"cell": "a cell", "node": "a node", "arch": "an architecture"}
 _entries = {}
 
 
@@ -50,6 +51,16 @@ def cell(*, paper, url, year):
     def decorate(cls):
         cls = keras.saving.register_keras_serializable(package="archs")(cls)
         return _enter(cls, "cell", paper, url, year)
+
+    return decorate
+
+
+def node(*, paper, url, year):
+    """Class decorator: enters a node cell into the catalog, likewise."""
+
+    def decorate(cls):
+        cls = keras.saving.register_keras_serializable(package="archs")(cls)
+        return _enter(cls, "node", paper, url, year)
 
     return decorate
 
@@ -86,14 +97,16 @@ def entry(name, kind=None):
     """The entry called `name`.
 
     Raises:
-        ValueError: there is none, and the message gives the nearest names; or there are a cell and an architecture.
+        ValueError: there is none, and the message gives the nearest names; or there are several kinds of it.
     """
     checks.one_of("kind", kind, (None, *_KINDS))
-    if kind is None and all((name, one) in _entries for one in _KINDS):
-        raise ValueError(f"Expected `kind` to be 'cell' or 'arch' with {name!r}, which is both, received None.")
+    kinds = [one for one in _KINDS if (name, one) in _entries]
+    if kind is None and len(kinds) > 1:
+        which = " or ".join(map(repr, kinds))
+        raise ValueError(f"Expected `kind` to be {which} with {name!r}, which is both, received None.")
     known = {e.name: e for e in entries(kind)}
     if name not in known:
-        what = {"cell": "a cell", "arch": "an architecture", None: "a cell or an architecture"}[kind]
+        what = _KINDS.get(kind, "a cell, a node or an architecture")
         raise ValueError(f"Expected {what} of the catalog, received {name!r}. {nearest(name, known)}")
     return known[name]
 
@@ -128,6 +141,32 @@ def make_cell(cell, units, **arguments):
         raise ValueError(f"Expected what is given as `cell` to make a cell, received {made!r} from {cell!r}.")
     if getattr(made, "reads_memory", False):
         raise ValueError(f"Expected a `cell` that reads no memory, received {made!r}.")
+    return made
+
+
+def make_node(node, units, **arguments):
+    """A node cell from what a factory's `node=` takes.
+
+    Args:
+        node: a catalog name, a class of node cells, or a function `units -> node`.
+        units: positive integer.
+        **arguments: further constructor arguments, for a name or a class. A function sets its own.
+
+    Raises:
+        ValueError: an unknown name, something that is none of the three, or something that makes no node of them.
+    """
+    units = checks.positive_integer("units", units)
+    if isinstance(node, str):
+        node = entry(node, "node").target
+    if not callable(node) or isinstance(node, keras.layers.Layer):
+        raise ValueError(f"Expected `node` to be a name, a class or a function units -> node, received {node!r}.")
+    given = {name: value for name, value in arguments.items() if value is not None} if isinstance(node, type) else {}
+    try:
+        made = node(units, **given)
+    except TypeError as error:
+        raise ValueError(f"Expected what is given as `node` to take units, received from it: {error}") from error
+    if not isinstance(made, Node) or type(made) is Node:
+        raise ValueError(f"Expected what is given as `node` to make a node, received {made!r} from {node!r}.")
     return made
 
 

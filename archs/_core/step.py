@@ -44,6 +44,7 @@ class Step:
         self.cell, self.training = cell, training
         self.product, self._squash = product, squash
         self._noisy, self._masks, self._memory = cell, dict(masks or {}), memory
+        self._first = {"input": 0, "recurrent": 0}
 
     @classmethod
     def of_call(cls, cell, training):
@@ -51,10 +52,17 @@ class Step:
         call = calls.get(cell) or calls.Call()
         return cls(cell, training, masks=call.masks, memory=call.memory)
 
-    def of(self, inner):
-        """The same step for a cell within the cell: its own gates and activations, the outer one's noise and memory."""
+    def of(self, inner, site=0, input_site=0):
+        """The same step for a cell within the cell: its own gates and activations, the outer one's noise and memory.
+
+        Args:
+            inner: the cell.
+            site: of the outer cell's `product_sizes`, where those of this one begin.
+            input_site: likewise of `inner_sizes`.
+        """
         step = copy.copy(self)
         step.cell = inner
+        step._first = {"input": self._first["input"] + input_site, "recurrent": self._first["recurrent"] + site}
         return step
 
     @property
@@ -146,4 +154,4 @@ class Step:
     def _masked(self, place, a, site):
         if place not in self._masks:  # called outside of a sequence layer
             self._masks[place] = noise.draw_mask(self._noisy, place, ops.shape(a)[0])
-        return noise.masked(self._noisy, place, a, self._masks[place], site)
+        return noise.masked(self._noisy, place, a, self._masks[place], self._first[place] + site)

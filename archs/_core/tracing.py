@@ -4,6 +4,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from archs._core import calls, external_memory
 from archs._core.model import SequenceModel
 from archs._core.recurrent import Recurrent
 from archs._core.registry import initial_states
@@ -26,7 +27,7 @@ def trace(model, inputs, layer=None):
         leaves a step out, all is as in the step before.
 
     Raises:
-        ValueError: the model has no such layer, or several and no `layer` is named; or the layer reads an external
+        ValueError: the model has no such layer, or several and no `layer` is named; or its cell attends to an external
             memory, see `archs.decoding.attention`; or the inputs have no time steps.
 
     Example:
@@ -39,13 +40,15 @@ def trace(model, inputs, layer=None):
     layer = _layer_of(model, layer)
     takes = layer.input if isinstance(layer.input, list) else [layer.input]
     cell = layer.cell
-    if getattr(cell, "reads_memory", False):
+    reads = getattr(cell, "reads_memory", False)
+    if reads and not hasattr(cell, "observed"):
         raise ValueError(
             f"Expected a layer without an external memory, received {layer.name!r}; `archs.decoding.attention` tells "
             "where a decoder looked."
         )
     given = SequenceModel(model.input, takes)(inputs)
     sequences, *more = given if isinstance(given, (list, tuple)) else [given]
+    memories = [more.pop(place) for place in reversed(range(len(more))) if len(more[place].shape) == 3]
     masks = [tensor for tensor in more if keras.backend.standardize_dtype(tensor.dtype) == "bool"]
     mask = masks[0] if masks else getattr(sequences, "_keras_mask", None)
     starts = [tensor for tensor in more if keras.backend.standardize_dtype(tensor.dtype) != "bool"]
@@ -53,12 +56,14 @@ def trace(model, inputs, layer=None):
     times = range(sequences.shape[1])
     if not times:
         raise ValueError(f"Expected inputs with a time step at least, received shape {tuple(sequences.shape)}.")
-    for t in reversed(times) if layer.go_backwards else times:
-        _, new = cell(sequences[:, t], states)
-        if mask is not None:
-            new = [ops.where(mask[:, t, None], a, b) for a, b in zip(new, states, strict=True)]
-        states = new
-        seen.append(states)
+    memory = external_memory.prepared(cell, *memories) if reads else None
+    with calls.within(cell, calls.Call(draws=False, memory=memory)):
+        for t in reversed(times) if layer.go_backwards else times:
+            _, new = cell(sequences[:, t], states)
+            if mask is not None:
+                new = [ops.where(mask[:, t, None], a, b) for a, b in zip(new, states, strict=True)]
+            states = new
+            seen.append(states)
     states = [ops.stack(of_steps, axis=1) for of_steps in zip(*seen, strict=True)]
     found = cell.observed(states) if hasattr(cell, "observed") else dict(zip(cell.states, states, strict=True))
     return {name: np.asarray(ops.convert_to_numpy(ops.cast(value, "float32"))) for name, value in found.items()}

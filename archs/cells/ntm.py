@@ -8,7 +8,7 @@ from keras import ops
 
 from archs._core import checks, inner
 from archs._core.cell import Cell, widen
-from archs._core.chrono import ChronoInitializer
+from archs._core.chrono import without_chrono
 from archs._core.registry import cell
 
 _EPSILON = 1e-16  # keeps the gradients of norms and powers finite at 0
@@ -228,7 +228,7 @@ class NTMCell(Cell):
         columns = sum(self._columns())
         self.heads_kernel = self.weight("heads_kernel", (self._size, columns), role="kernel")
         self.heads_bias = (
-            self.weight("heads_bias", (columns,), role="bias", start=_no_chrono) if self.use_bias else None
+            self.weight("heads_bias", (columns,), role="bias", start=without_chrono) if self.use_bias else None
         )
         if self.cell is None:
             self.kernel = self.weight("kernel", (width, self.units))
@@ -432,8 +432,3 @@ def write(memory, weightings, erases, adds):
 def _is_constant(initializer):
     kinds = keras.initializers.Constant, keras.initializers.Zeros, keras.initializers.Ones
     return isinstance(initializer, kinds)
-
-
-def _no_chrono(initializer):
-    """The initializer of the heads' bias, of which no block keeps or writes the memory of the controller."""
-    return keras.initializers.Zeros() if isinstance(initializer, ChronoInitializer) else initializer

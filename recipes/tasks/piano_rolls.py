@@ -5,10 +5,13 @@ import numpy as np
 import tensorflow as tf
 
 import archs
-from recipes._core.data import batching, midi
+from recipes._core.data import batching, datasets, midi
 from recipes._core.evaluate import plots
 from recipes._core.export import signatures
 from recipes._core.task import Task
+
+# Name of the dataset -> how many quarter notes a frame lasts.
+DATASETS = {"jsb_chorales": 1.0, "nottingham": 0.5, "piano_midi": 0.5, "muse_data": 0.5}
 
 
 class PianoRolls(Task):
@@ -19,14 +22,17 @@ class PianoRolls(Task):
 
     Attributes:
         gain: of the inputs.
-        beats: quarter notes that a frame lasts.
+        beats: quarter notes that a frame lasts, by default those of the setting `dataset`.
         primer: frames of a piece from which the model goes on, in the picture.
     """
 
     kept = ()
     gain = 1.0
-    beats = 1.0
     primer = 16
+
+    @property
+    def beats(self):
+        return DATASETS.get(getattr(self.config, "dataset", None), 1.0)
 
     def batches(self, columns, training=False):
         def example(batch, seed):
@@ -140,9 +146,12 @@ class PianoRolls(Task):
         frames = np.concatenate([lengths[some] - 1 for some in several])
         if folder:
             self.draw(answer, splits.test, folder)
+        return {"test_nll": float(np.average(per_frame, weights=frames))} | self.baselines(splits)
+
+    def baselines(self, splits):
+        """What a frame costs two models that know each key only."""
         known, asked = (pairs(split["roll"], split["roll_length"]) for split in (splits.train, splits.test))
         return {
-            "test_nll": float(np.average(per_frame, weights=frames)),
             "key_frequencies": key_nll([np.zeros_like(known[0]), known[1]], [np.zeros_like(asked[0]), asked[1]]),
             "key_given_frame_before": key_nll(known, asked),
         }
@@ -158,6 +167,16 @@ class PianoRolls(Task):
         titled = {"in the test split": piece, "continued by the model": drawn}
         plots.piano_rolls(titled, known, folder / "continuation.png")
         midi.write_roll(drawn, folder / "continuation.mid", self.beats)
+
+
+def load(config, data_dir):
+    """The rolls of `config.dataset` as bytes, (pieces, frames, 88), those to train on in parts of `config.window`."""
+    builder = datasets.prepare(f"piano_rolls/{config.dataset}", data_dir=data_dir)
+    train, *others = (
+        [example["roll"] for example in datasets.examples(builder, split)] for split in ("train", "validation", "test")
+    )
+    splits = [batching.columns({"roll": roll} for roll in rolls) for rolls in (windows(train, config.window), *others)]
+    return batching.Splits(*splits, facts=datasets.describe(builder, *splits))
 
 
 def windows(rolls, frames):

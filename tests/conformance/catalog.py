@@ -16,7 +16,10 @@ import archs
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 
 
-CELLS, ARCHS = archs.list_cells(), archs.list_archs()
+CELLS, NODES = archs.list_cells(), archs.list_nodes()
+# Of trees those that take a node; the others are of sequences, or of what makes one.
+TREE_ARCHS = [name for name in archs.list_archs() if "node" in inspect.signature(archs.get(name, "arch")).parameters]
+ARCHS = [name for name in archs.list_archs() if name not in TREE_ARCHS]
 
 
 BATCH, TIME, FEATURES, UNITS = 3, 5, 4, 6
@@ -58,7 +61,12 @@ def randomize(layer, seed=1):
     return {w.name: value for w, value in zip(layer.weights, values, strict=True)}
 
 
-MEMORY = random(1, 4, 16, seed=8)  # one for all rows, for cells that read one
+ENTRIES = 4  # of a memory that may have any number
+
+
+def memory_of(cell, rows=1, seed=8):
+    """A memory that a cell reads, by default one for all rows."""
+    return random(rows, cell.memory_entries or ENTRIES, cell.memory_size, seed=seed)
 
 
 def create(name, units, **arguments):
@@ -68,7 +76,7 @@ def create(name, units, **arguments):
 
 def give(cell):
     if cell.reads_memory:
-        cell.memorize(tf.constant(MEMORY[..., : cell.memory_size]))
+        cell.memorize(tf.constant(memory_of(cell)))
     return cell
 
 
@@ -96,7 +104,7 @@ def initial(layer, seed=3):
     external memory."""
     states = []
     for i, (name, size) in enumerate(zip(layer.cell.states, layer.cell.state_size, strict=True)):
-        state = random(BATCH, size or MEMORY.shape[1], seed=[seed, i], scale=0.5)
+        state = random(BATCH, size or ENTRIES, seed=[seed, i], scale=0.5)
         if name in layer.cell.clocks:
             state = np.arange(BATCH)[:, None] + 1.0
         if name == "weightings":
@@ -110,7 +118,8 @@ def run_reference(name, weights, sequence, states, case, mask=None):
     """Outputs (batch, time, units) and final states of the NumPy transcription; masked steps keep the states."""
     step, states, outputs = reference_of(name).step, tuple(states), []
     if archs.get(name, "cell").reads_memory:
-        case = case | {"memory": np.repeat(MEMORY[..., :UNITS], len(sequence), axis=0)}
+        memory = memory_of(archs.create(name, UNITS, kind="cell", **case))
+        case = case | {"memory": np.repeat(memory, len(sequence), axis=0)}
     for t in range(sequence.shape[1]):
         new = step(weights, sequence[:, t], states, **case)
         keep = np.ones((len(sequence), 1), bool) if mask is None else np.asarray(mask, bool)[:, t, None]
@@ -135,28 +144,40 @@ def gradients(layer, sequence, states, mask=None):
 
 
 # Values for the arguments that factories require, by their name.
-SMALL = {"features": FEATURES, "units": UNITS, "outputs": 2}
+SMALL = {"features": FEATURES, "units": UNITS, "outputs": 2, "latents": FEATURES}
 
 
 LENGTHS = np.array([5, 2, 3])
 
 
+IMAGE = (7, 5, 1)
+
+
+def takes(arch, argument):
+    return argument in inspect.signature(archs.get(arch, "arch")).parameters
+
+
+def taken(arch, **options):
+    """The options that a factory takes."""
+    return {name: value for name, value in options.items() if takes(arch, name)}
+
+
 each_architecture = pytest.mark.parametrize("arch", ARCHS)
+OF_LENGTHS = [arch for arch in ARCHS if takes(arch, "lengths")]
+each_architecture_of_lengths = pytest.mark.parametrize("arch", OF_LENGTHS)
+OF_IMAGES = [arch for arch in ARCHS if takes(arch, "read_size")]
 
 
 def small(arch):
     """Values for the arguments that a factory requires."""
     parameters = inspect.signature(archs.get(arch, "arch")).parameters.values()
     given = {p.name: SMALL[p.name] for p in parameters if p.default is p.empty}
+    given |= {"features": IMAGE} if arch in OF_IMAGES else {}
     return given | ({"units": [UNITS]} if arch == "stacked_lstm" else {})
 
 
 def small_model(arch, **options):
     return archs.create(arch, kind="arch", **small(arch) | options)
-
-
-def takes(arch, argument):
-    return argument in inspect.signature(archs.get(arch, "arch")).parameters
 
 
 # Arguments beside which an architecture keeps the same rules as without them: name -> architecture and options.
@@ -173,6 +194,7 @@ VARIANTS = {
     "decoder of several heads with coverage": ("encoder_decoder_lstm", {"heads": 2, "coverage": "score"}),
     "decoder of local attention": ("encoder_decoder_lstm", {"attention": "luong_dot", "local": "predictive"}),
     "hard attention": ("attention_captioner", {"hard": True, "units": [UNITS, UNITS], "token_features": UNITS - 1}),
+    "mixture of densities": ("vrnn", {"density": "mixture", "components": 2}),
     "decoder of another size": ("encoder_decoder_lstm", {"decoder_units": [UNITS - 1, UNITS, UNITS + 1]}),
 }
 
@@ -185,27 +207,40 @@ def variant_model(variant, **options):
     return small_model(arch, **own | options)
 
 
+def joined(outputs):
+    """The outputs; of a dict all of them, side by side."""
+    if not isinstance(outputs, dict):
+        return outputs
+    rank = max(len(output.shape) for output in outputs.values())
+    parts = [output if len(output.shape) == rank else output[..., None] for _, output in sorted(outputs.items())]
+    return tf.concat(parts, axis=-1)
+
+
 def answers(outputs, x):
     """The outputs; of one for each time step, those before the lengths, in a row."""
+    outputs = joined(outputs)
     lengths = x.get("decoder_lengths", x["lengths"])
     rows = [row[:n] for row, n in zip(outputs, lengths, strict=True)]
     return tf.concat(rows, axis=0) if len(outputs.shape) == 3 else outputs
 
 
 def request(model, time=TIME):
-    """A request to a small model: random vectors or tokens of `time` steps, and their lengths."""
+    """A request to a small model: random vectors or tokens of `time` steps, and their lengths; or what has no other
+    size, such as an image."""
     takes = model.input if isinstance(model.input, dict) else {"inputs": model.input}
     tokens = np.random.default_rng(5).integers(0, SMALL["outputs"], (BATCH, time))
     return {
         name: LENGTHS * time // TIME
         if name.endswith("lengths")
-        else (tokens if tensor.dtype == "int32" else inputs(time).astype("float32"))
+        else tokens
+        if tensor.dtype == "int32"
+        else (inputs(time) if tensor.shape[1] is None else random(BATCH, *tensor.shape[1:], seed=2)).astype("float32")
         for name, tensor in takes.items()
     }
 
 
-def call(model, x):
-    return model(x if isinstance(model.input, dict) else x["inputs"])
+def call(model, x, **options):
+    return model(x if isinstance(model.input, dict) else x["inputs"], **options)
 
 
 def after_lengths(x, fill, more=0):
@@ -215,7 +250,7 @@ def after_lengths(x, fill, more=0):
         if value.ndim > 1:
             sides = [(0, 0), (0, more)] + [(0, 0)] * (value.ndim - 2)
             value = np.pad(value, sides)
-            lengths = x[name.replace("inputs", "lengths")]
+            lengths = x[name.replace("inputs", "lengths").replace("noise", "lengths")]
             value[np.arange(value.shape[1]) >= lengths[:, None]] = fill if value.dtype == "float32" else 0
         changed[name] = value
     return changed

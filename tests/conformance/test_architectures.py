@@ -13,19 +13,23 @@ from tests.conformance.catalog import (
     ARCHS,
     BATCH,
     CELLS,
-    SMALL,
+    OF_IMAGES,
+    OF_LENGTHS,
     TIME,
     VARIANTS,
     after_lengths,
     answers,
     call,
     each_architecture,
+    each_architecture_of_lengths,
     each_variant,
+    joined,
     random,
     randomize,
     request,
     small,
     small_model,
+    taken,
     takes,
     variant_model,
 )
@@ -40,8 +44,16 @@ FEW += [(arch, None) for arch in ARCHS if arch not in OF_CELLS]  # whose paper h
 THIRD = [(arch, name) for number, arch in enumerate(OTHERS) for name in NAMES[number % 3 :: 3] if name not in USUAL]
 
 
-each_architecture_and_cell = pytest.mark.parametrize(
-    ("arch", "name"), FEW + [pytest.param(*pair, marks=pytest.mark.slow) for pair in THIRD]
+def each_pair(few, more=()):
+    return pytest.mark.parametrize(
+        ("arch", "name"), few + [pytest.param(*pair, marks=pytest.mark.slow) for pair in more]
+    )
+
+
+each_architecture_and_cell = each_pair(FEW, THIRD)
+each_architecture_and_few_cells = each_pair(FEW)
+each_architecture_of_lengths_and_cell, each_architecture_of_lengths_and_few_cells = (
+    each_pair(*([pair for pair in pairs if pair[0] in OF_LENGTHS] for pairs in some)) for some in ((FEW, THIRD), (FEW,))
 )
 
 
@@ -52,16 +64,13 @@ def of_cell(name):
     return {} if name is None else {"cell": name}
 
 
-each_architecture_and_few_cells = pytest.mark.parametrize(("arch", "name"), FEW)
-
-
 @each_architecture_and_cell
 def test_architecture_trains_a_step_with_every_weight(arch, name):
     keras.utils.set_random_seed(0)
-    model = small_model(arch, **of_cell(name), lengths=True)
+    model = small_model(arch, **of_cell(name), **taken(arch, lengths=True))
     x = request(model, 4 * TIME)  # convolutions leave a quarter
     with tf.GradientTape() as tape:
-        outputs = model(x, training=True)
+        outputs = joined(call(model, x, training=True))
         loss = tf.reduce_sum(outputs * random(*outputs.shape).astype("float32"))
     for weight, gradient in zip(
         model.trainable_weights, tape.gradient(loss, [w.value for w in model.trainable_weights]), strict=True
@@ -72,7 +81,7 @@ def test_architecture_trains_a_step_with_every_weight(arch, name):
 
 
 @pytest.mark.sampled(3)
-@each_architecture_and_cell
+@each_architecture_of_lengths_and_cell
 def test_padding_never_changes_the_answer(arch, name):
     check_padding(small_model(arch, **of_cell(name), lengths=True))
 
@@ -87,15 +96,16 @@ def check_padding(model):
     for weight in model.weights:  # that of a batch normalization is none
         weight.assign(np.abs(weight) if weight.name == "moving_variance" else weight)
     x = request(model, 4 * TIME)  # convolutions leave a quarter
-    expected = np.asarray(model(x))
+    expected = np.asarray(joined(model(x)))
     for same in (after_lengths(x, 99.0), after_lengths(x, 7.0, more=4)):
-        np.testing.assert_allclose(answers(np.asarray(model(same)), x), answers(expected, x), rtol=1e-5, atol=1e-6)
-    alone = model({key: value[1:2, :8] if value.ndim > 1 else value[1:2] for key, value in x.items()})
+        np.testing.assert_allclose(answers(model(same), x), answers(expected, x), rtol=1e-5, atol=1e-6)
+    alone = joined(model({key: value[1:2, :8] if value.ndim > 1 else value[1:2] for key, value in x.items()}))
     np.testing.assert_allclose(alone, expected[1:2, :8] if expected.ndim == 3 else expected[1:2], rtol=1e-5, atol=1e-6)
-    assert np.abs(model(x | {key: np.full(3, 20) for key in x if key.endswith("lengths")}) - expected).max() > 1e-3
+    whole = model(x | {key: np.full(3, 20) for key in x if key.endswith("lengths")})
+    assert np.abs(joined(whole) - expected).max() > 1e-3
 
 
-@each_architecture_and_few_cells
+@each_architecture_of_lengths_and_few_cells
 def test_padding_never_reaches_the_gradients(arch, name):
     check_gradients(small_model(arch, **of_cell(name), lengths=True))
 
@@ -119,7 +129,7 @@ def check_gradients(model):
 @pytest.mark.sampled(3)
 @each_architecture_and_few_cells
 def test_architecture_reloads_and_trains_on(arch, name, tmp_path):
-    check_reload(small_model(arch, **of_cell(name), lengths=True, dropout=0.1), tmp_path)
+    check_reload(small_model(arch, **of_cell(name), **taken(arch, lengths=True, dropout=0.1)), tmp_path)
 
 
 @each_variant
@@ -128,37 +138,50 @@ def test_a_variant_reloads_and_trains_on(variant, tmp_path):
 
 
 def check_reload(model, tmp_path):
-    model.compile("adam", "mse", run_eagerly=True)
+    model.compile("adam", loss_of(model), run_eagerly=True)
     x = request(model)
     x = x if isinstance(model.input, dict) else x["inputs"]
-    y = np.zeros(model(x).shape)
+    y = zeros_like(model(x))
     model.fit(x, y, verbose=0)
     model.save(tmp_path / "model.keras")
     loaded = keras.saving.load_model(tmp_path / "model.keras")
-    np.testing.assert_allclose(loaded(x), model(x), atol=1e-6)
+    np.testing.assert_allclose(joined(loaded(x)), joined(model(x)), atol=1e-6)
     assert loaded.to_json() == model.to_json()
     loaded.fit(x, y, verbose=0)
+
+
+def loss_of(model):
+    """A loss; of a dict of outputs, of which one may have no axis but those of the mask, one for each."""
+    if not isinstance(model.output, dict):
+        return "mse"
+    outputs = model.output.items()
+    return {name: "mse" if len(output.shape) > 2 else archs.losses.Divergence() for name, output in outputs}
+
+
+def zeros_like(outputs):
+    return keras.tree.map_structure(np.zeros_like, outputs)
 
 
 @pytest.mark.slow
 @each_architecture_and_few_cells
 def test_architecture_is_saved_and_exported(arch, name, tmp_path):
-    model = small_model(arch, **of_cell(name), lengths=True)
+    model = small_model(arch, **of_cell(name), **taken(arch, lengths=True))
     x = request(model, time=10)
-    expected = model(x)
+    x = x if isinstance(model.input, dict) else x["inputs"]
+    expected = joined(model(x))
     model.save(tmp_path / "model.keras")
-    np.testing.assert_allclose(keras.saving.load_model(tmp_path / "model.keras")(x), expected, atol=1e-6)
+    np.testing.assert_allclose(joined(keras.saving.load_model(tmp_path / "model.keras")(x)), expected, atol=1e-6)
     model.export(tmp_path / "model", verbose=False)
     loaded = tf.saved_model.load(tmp_path / "model")
-    tensors = {key: tf.constant(value, model.input[key].dtype) for key, value in x.items()}
-    np.testing.assert_allclose(loaded.serve(tensors), expected, atol=1e-6)
+    tensors = keras.tree.map_structure(lambda value, takes: tf.constant(value, takes.dtype), x, model.input)
+    np.testing.assert_allclose(joined(loaded.serve(tensors)), expected, atol=1e-6)
 
 
 @each_architecture_of_cells
 def test_architecture_takes_a_cell_as_name_class_or_function(arch):
     for cell in ("lstm", archs.LSTMCell, lambda units: archs.LSTMCell(units, recurrent_dropout=0.1)):
         model = small_model(arch, cell=cell)
-        assert call(model, request(model)).shape[0] == BATCH
+        assert joined(call(model, request(model))).shape[0] == BATCH
 
 
 @each_architecture_of_cells
@@ -174,7 +197,7 @@ def test_architecture_takes_a_cell_as_name_class_or_function(arch):
         ({"cell": lambda: 6}, "received from it: .*takes 0 positional arguments"),
         ({"cell": archs.Cell}, "to have a recurrence, received archs.Cell"),
         ({"cell": "attention_decoder"}, "a `cell` that reads no memory, received <AttentionDecoderCell"),
-        ({"cell": archs.LSTMCell, "dropout": 1.0}, r"rate in \[0, 1\)"),
+        ({"cell": archs.LSTMCell, "recurrent_dropout": 1.0}, r"rate in \[0, 1\)"),
         ({"cell": lambda units: archs.LSTMCell(units), "recurrent_dropout": 0.5}, "to set recurrent_dropout itself"),
     ],
 )
@@ -183,8 +206,10 @@ def test_architecture_refuses_what_is_no_cell(arch, options, message):
         small_model(arch, **options)
 
 
-@each_architecture
-@pytest.mark.parametrize("argument", sorted(SMALL))
+SIZES = [(arch, name) for arch in ARCHS for name in small(arch) if (arch in OF_IMAGES, name) != (True, "features")]
+
+
+@pytest.mark.parametrize(("arch", "argument"), SIZES)
 def test_architecture_refuses_sizes_that_are_none(arch, argument):
     with pytest.raises(ValueError, match=f"`{argument}` to be a positive integer, received 0"):
         archs.create(arch, kind="arch", **small(arch) | {argument: 0})
@@ -194,7 +219,7 @@ def test_architecture_refuses_sizes_that_are_none(arch, argument):
 def test_architecture_answers_in_the_dtype_of_its_weights(arch):
     for dtype, expected in (("mixed_bfloat16", tf.float32), ("float64", tf.float64)):
         model = small_model(arch, dtype=dtype)
-        assert call(model, request(model)).dtype == expected
+        assert joined(call(model, request(model))).dtype == expected
 
 
 @each_architecture
@@ -206,7 +231,7 @@ def test_architecture_has_the_dtype_policy_that_was_asked_for(arch, tmp_path):
 def test_a_variant_has_the_dtype_policy_that_was_asked_for(variant, tmp_path):
     model = variant_model(variant, dtype="mixed_float16")
     check_policy(model, tmp_path)
-    assert call(model, request(model, 4 * TIME)).dtype == tf.float32
+    assert joined(call(model, request(model, 4 * TIME))).dtype == tf.float32
 
 
 def check_policy(model, tmp_path):
@@ -241,19 +266,21 @@ def test_every_factory_with_residual_layers_is_tried_with_them():
 
 
 @pytest.mark.sampled(3)
-@each_architecture
+@each_architecture_of_lengths
 def test_two_models_with_names_are_layers_of_one(arch, tmp_path):
     left, right = (small_model(arch, lengths=True, name=name) for name in ("left", "right"))
     asked = {name: keras.Input(x.shape[1:], name=name, dtype=x.dtype) for name, x in left.input.items()}
-    model = keras.Model(asked, keras.layers.Add()([left(asked), right(asked)]))
-    model.compile("sgd", "mse", run_eagerly=True)
+    sums = keras.tree.map_structure(lambda *pair: keras.layers.Add()(pair), left(asked), right(asked))
+    model = keras.Model(asked, sums)
+    model.compile("sgd", loss_of(model), run_eagerly=True)
     x = request(model, 4 * TIME)
-    model.fit(x, np.zeros(model(x).shape), verbose=0)
+    model.fit(x, zeros_like(model(x)), verbose=0)
     outputs = [np.asarray(answers(one(x), x)) for one in (left, right, model)]
     assert np.abs(outputs[0] - outputs[1]).max() > 1e-3
     np.testing.assert_allclose(outputs[0] + outputs[1], outputs[2], atol=1e-5)
     model.save(tmp_path / "model.keras")
-    np.testing.assert_allclose(keras.saving.load_model(tmp_path / "model.keras")(x), model(x), atol=1e-6)
+    loaded = keras.saving.load_model(tmp_path / "model.keras")
+    np.testing.assert_allclose(joined(loaded(x)), joined(model(x)), atol=1e-6)
 
 
 def test_two_models_of_one_name_are_refused_by_keras():
@@ -300,7 +327,7 @@ def half_precision():
 @each_architecture
 @pytest.mark.usefixtures("half_precision")
 def test_architecture_takes_nothing_from_another_global_policy(arch):
-    model = small_model(arch, dtype="float32", dropout=0.1)
+    model = small_model(arch, dtype="float32", **taken(arch, dropout=0.1))
     assert {layer.dtype_policy.name for layer in [model, *layers_of(model)]} == {"float32"}
 
 

@@ -84,6 +84,8 @@ def test_documented_weights_are_the_built_weights(name):
     rows = re.findall(r"^\| (\w+) \| .+ \| \((.+)\) \|$", inspect.getdoc(archs.get(name, "cell")), re.MULTILINE)
     cell = recurrent(name).cell
     sizes = {"d": FEATURES, "n": UNITS, "m": getattr(cell, "memory_width", UNITS), "p": cell.output_size}
+    if hasattr(cell, "latents"):
+        sizes |= {"d": cell.features, "z": cell.latents, "k": getattr(cell, "hidden", None), "p": cell.parameters}
     documented = {
         weight: tuple(eval(re.sub(r"(\d)([a-z])", r"\1*\2", size), sizes) for size in shape.split(",") if size.strip())
         for weight, shape in rows

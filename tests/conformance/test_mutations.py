@@ -157,7 +157,8 @@ def without(cls):
     """
     gates = [] if cls.gates else [swap_two_gates]
     inner = [drop_a_bias, transpose_a_recurrent_kernel] * cls.reads_memory
-    states = [read_an_old_state] * (cls is archs.GridLSTMCell)
+    inner += [transpose_a_recurrent_kernel] * (cls is archs.STORNCell)
+    states = [read_an_old_state] * (cls in (archs.GridLSTMCell, archs.DRAWReaderCell))
     return gates + inner + states + [read_an_old_state, transpose_a_recurrent_kernel] * bool(cls.coefficients)
 
 

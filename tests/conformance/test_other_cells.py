@@ -27,7 +27,14 @@ class PlainCell(keras.layers.Layer):
         return super().get_config() | {"units": self.units}
 
 
-WRAPPING = ("attention_captioner", "ntm")  # which run a step of a cell within their own: it has to be of the catalog
+WRAPPING = (
+    "attention_captioner",
+    "draw",
+    "draw_classifier",
+    "ntm",
+    "storn",
+    "vrnn",
+)  # which run a step of a cell within their own: it has to be of the catalog
 FOREIGN = [keras.layers.LSTMCell, keras.layers.GRUCell, keras.layers.SimpleRNNCell, PlainCell]
 
 

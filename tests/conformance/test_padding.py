@@ -11,11 +11,13 @@ import archs
 from tests.conformance.catalog import (
     ARCHS,
     LENGTHS,
+    OF_LENGTHS,
     TIME,
     UNITS,
     answers,
-    each_architecture,
+    each_architecture_of_lengths,
     inputs,
+    joined,
     randomize,
     request,
     small_model,
@@ -98,7 +100,7 @@ def test_training_leaves_the_padding_out(arch, options, padding):
         assert model.fit(together, targets, verbose=0).history["loss"] == pytest.approx([expected], rel=1e-5)
 
 
-@each_architecture
+@each_architecture_of_lengths
 def test_padding_is_told_in_one_way(arch):
     if arch in OF_TOKENS:
         with pytest.raises(ValueError, match=r"`mask_zero=True` with a `vocabulary`.* and without `lengths`"):
@@ -109,7 +111,7 @@ def test_padding_is_told_in_one_way(arch):
         small_model(arch, lengths=[5, 2, 3])
 
 
-@each_architecture
+@each_architecture_of_lengths
 @pytest.mark.parametrize("wrong", [6, -1])
 def test_lengths_out_of_range_are_refused(arch, wrong):
     model = small_model(arch, lengths=True)
@@ -141,7 +143,7 @@ def test_lengths_out_of_range_are_refused_in_graphs(arch, tmp_path):
         exported.serve(tensors)
 
 
-@each_architecture
+@each_architecture_of_lengths
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
@@ -158,14 +160,14 @@ def test_lengths_that_are_none_are_refused(arch, wrong, message):
         model(request(model) | {"lengths": wrong})
 
 
-@each_architecture
+@each_architecture_of_lengths
 def test_lengths_may_be_a_list(arch):
     model = small_model(arch, lengths=True)
     x = request(model)
-    np.testing.assert_array_equal(model(x | {"lengths": LENGTHS.tolist()}), model(x))
+    np.testing.assert_array_equal(joined(model(x | {"lengths": LENGTHS.tolist()})), joined(model(x)))
 
 
-@each_architecture
+@each_architecture_of_lengths
 @pytest.mark.parametrize(
     "method", ["__call__", *(pytest.param(method, marks=pytest.mark.slow) for method in ("predict", "fit"))]
 )
@@ -211,7 +213,7 @@ def test_tokens_that_have_no_vector_are_refused(arch, wrong, message):
         model.predict(keras.tree.map_structure(lambda a: a + 0.5 * (a == 0), floats), verbose=0)
 
 
-@pytest.mark.parametrize("arch", [arch for arch in ARCHS if arch != "generative_lstm"])  # which takes tokens
+@pytest.mark.parametrize("arch", [arch for arch in OF_LENGTHS if arch != "generative_lstm"])  # which takes tokens
 @pytest.mark.parametrize("lengths", [False, True])
 def test_a_mask_that_arrives_ends_the_rows(arch, lengths):
     """As from a `keras.layers.Masking` in front, nested: the warning that a mask is destroyed is an error here."""
@@ -224,7 +226,7 @@ def test_a_mask_that_arrives_ends_the_rows(arch, lengths):
     other.set_weights(inner.get_weights())
     whole = {name: np.full(3, TIME) for name in other.input if name.endswith("lengths")}
     x = request(other) | whole
-    expected, cut = np.asarray(other(x | {"lengths": LENGTHS})), np.arange(TIME) < LENGTHS[:, None]
+    expected, cut = other(x | {"lengths": LENGTHS}), np.arange(TIME) < LENGTHS[:, None]
     x = {name: x[name] for name in takes} | {"inputs": np.where(cut[..., None], x["inputs"], 9.0)}
     for answer in (outer(x), outer.predict(x, verbose=0)):
         read = whole | {"lengths": LENGTHS}
@@ -252,7 +254,7 @@ def test_one_answer_carries_no_mask():
     assert model.evaluate(x, np.zeros((3, 2)), verbose=0) == pytest.approx(expected, rel=1e-5)
 
 
-@each_architecture
+@each_architecture_of_lengths
 def test_inputs_of_other_names_are_refused(arch):
     for lengths in (False, True):
         model = small_model(arch, lengths=lengths)

@@ -44,7 +44,8 @@ def computed():
         layer.set_weights([0.5 * draw.normal(size=w.shape) for w in layer.weights])
         mask = keras.ops.convert_to_tensor(MASK)
         if layer.cell.reads_memory:
-            layer.cell.memorize(keras.ops.convert_to_tensor(draw.normal(size=(3, 4, 6)).astype("float32")), mask[:, :4])
+            memory = draw.normal(size=(3, layer.cell.memory_entries or 4, layer.cell.memory_size)).astype("float32")
+            layer.cell.memorize(keras.ops.convert_to_tensor(memory), mask[:, : memory.shape[1]])
         for i, tensor in enumerate(layer(keras.ops.convert_to_tensor(x), mask=mask)):
             results[f"{name}.{i}"] = keras.ops.convert_to_numpy(tensor)
         weight = keras.ops.convert_to_tensor(draw.normal(size=results[f"{name}.0"].shape).astype("float32"))

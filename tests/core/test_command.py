@@ -15,7 +15,7 @@ def test_table_lists_every_entry(capsys):
     assert command.main([]) == 0
     lines = capsys.readouterr().out.splitlines()
     first_words = [line.split(" ")[0] for line in lines]
-    assert {*archs.list_cells(), *archs.list_archs()} <= set(first_words)
+    assert {*archs.list_cells(), *archs.list_nodes(), *archs.list_archs()} <= set(first_words)
     (lstm,) = [line for line in lines if line.startswith("lstm ")]
     assert "131,584" in lstm  # 4 * 128 * (128 + 128 + 1)
     assert "i f g o" in lstm
@@ -49,7 +49,7 @@ def test_markdown_of_a_pattern(capsys):
     assert "[Cho et al. 2014](https://arxiv.org/abs/1406.1078)" in row
 
 
-@pytest.mark.parametrize("name", [*archs.list_cells(), *archs.list_archs()])
+@pytest.mark.parametrize("name", [*archs.list_cells(), *archs.list_nodes(), *archs.list_archs()])
 def test_page_can_be_read_in_a_terminal(name, capsys):
     assert command.main(["show", name]) == 0
     page = capsys.readouterr().out
@@ -58,7 +58,7 @@ def test_page_can_be_read_in_a_terminal(name, capsys):
     assert "$$" not in page
     equations = page.partition("Equations:")[2].partition("Weights")[0]
     assert not set(equations) & set("\\{}&"), equations
-    if name in archs.list_cells():
+    if name in archs.list_cells() + archs.list_nodes():
         assert re.search(r"^    [a-z].* = .*", equations, re.MULTILINE)
         assert "| kernel" in page
         assert "Departures" in page

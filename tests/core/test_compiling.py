@@ -34,7 +34,7 @@ def step_of(layer, batch=None, time=None):
     """A function of inputs and of a mask: outputs, final states, and gradients by the inputs and the weights."""
     dtype, options = layer.compute_dtype, {"training": True}
     if layer.cell.reads_memory:
-        options["memory"] = tf.constant(np.random.default_rng(5).normal(size=(1, 3, layer.cell.memory_size)), dtype)
+        options["memory"] = tf.constant(catalog.memory_of(layer.cell), dtype)
 
     @tf.function(input_signature=[tf.TensorSpec((batch, time, FEATURES), dtype), tf.TensorSpec((batch, time), tf.bool)])
     def step(x, mask):
@@ -110,7 +110,7 @@ def test_answers_are_the_same_in_parts(name, jit_compile):
     layer = layer_of(name, jit_compile=jit_compile)
     options = {}
     if layer.cell.reads_memory:
-        options = {"memory": tf.constant(np.random.default_rng(5).normal(size=(1, 3, UNITS)))}
+        options = {"memory": tf.constant(catalog.memory_of(layer.cell))}
     in_graph = tf.function(
         lambda x, mask: layer(x, mask=mask, **options),
         input_signature=[tf.TensorSpec((None, None, FEATURES), tf.float64), tf.TensorSpec((None, None), tf.bool)],

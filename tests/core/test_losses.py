@@ -145,3 +145,107 @@ def test_labels_of_a_graph_are_checked_within_it():
     model.compile("sgd", archs.losses.CTC(), jit_compile=False)
     with pytest.raises(tf.errors.InvalidArgumentError, match="Expected labels from 1 to 3"):
         model.fit(x, np.full((4, 1), 4), verbose=0)
+
+
+# One feature, and a grid over which a density sums up to one: bits, or numbers from -8 to 8.
+PARAMETERS = {
+    "bernoulli": [0.7],
+    "gaussian": [0.5, -0.3],
+    "mixture": [0.4, -0.4, 1.5, -1.0, 0.2, -1.2],
+}
+
+
+@pytest.mark.parametrize("kind", PARAMETERS)
+def test_a_density_sums_up_to_one_and_is_drawn_from(kind):
+    density = archs.losses.Density(kind, 1, components=2)
+    parameters = np.array(PARAMETERS[kind], "float32")
+    assert density.size == len(parameters)
+    places, width = (np.arange(2.0), 1.0) if kind == "bernoulli" else (np.linspace(-8, 8, 4001), 16 / 4000)
+    chances = np.exp(density.log_likelihood(places[:, None], np.tile(parameters, (len(places), 1)))) * width
+    assert chances.sum() == pytest.approx(1, abs=1e-4)
+    mean, rows = chances @ places, 50_000
+    variance = chances @ (places - mean) ** 2
+    draw = np.random.default_rng(0)
+    drawn = density.draw(np.tile(parameters, (rows, 1)), draw.random((rows, 1)), draw.normal(size=(rows, 1)))
+    assert np.mean(drawn) == pytest.approx(mean, abs=0.02)
+    assert np.var(drawn) == pytest.approx(variance, rel=0.03)
+    assert float(density.mean(parameters)[0]) == pytest.approx(mean, abs=1e-3)
+
+
+@pytest.mark.parametrize("kind", PARAMETERS)
+def test_the_density_of_a_vector_is_that_of_its_features_together(kind):
+    """A mixture has one component for all of them."""
+    density, draw = archs.losses.Density(kind, 3, components=2), np.random.default_rng(1)
+    parameters, x = draw.normal(size=(4, 5, density.size)), draw.normal(size=(4, 5, 3))
+    found = density.log_likelihood(x, parameters)
+    if kind == "bernoulli":
+        expected = -np.log1p(np.exp(-parameters)) * x - np.log1p(np.exp(parameters)) * (1 - x)
+        expected = expected.sum(axis=-1)
+    else:
+        count = 1 if kind == "gaussian" else 2
+        logits = parameters[..., : count * (kind == "mixture")]
+        means, raw = np.split(parameters[..., logits.shape[-1] :], 2, axis=-1)
+        means, raw = (a.reshape(4, 5, count, 3) for a in (means, raw))
+        deviations = np.log1p(np.exp(raw)) + 1e-4
+        logs = -0.5 * ((x[:, :, None] - means) / deviations) ** 2 - np.log(deviations) - 0.5 * np.log(2 * np.pi)
+        weights = np.exp(logits) / np.exp(logits).sum(axis=-1, keepdims=True) if count > 1 else 1.0
+        expected = np.log((weights * np.exp(logs.sum(axis=-1))).sum(axis=-1))
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4)
+    mask = np.arange(5) < np.array([5, 2, 3, 0])[:, None]
+    x[~mask] = parameters[~mask] = np.nan
+    np.testing.assert_allclose(density.log_likelihood(x, parameters, mask), np.where(mask, expected, 0), atol=1e-4)
+
+
+def test_a_deviation_has_a_floor_also_in_half_precision():
+    density = archs.losses.Density("gaussian", 1)
+    found = density.log_likelihood(tf.zeros((1, 1)), tf.constant([[0.0, -1000.0]], tf.float16))
+    assert found.dtype == tf.float32
+    assert float(found[0]) == pytest.approx(-np.log(1e-4) - 0.5 * np.log(2 * np.pi), rel=1e-5)
+
+
+def bound_of(density, **options):
+    keras.utils.set_random_seed(0)
+    model = archs.vrnn(features=5, units=6, latents=2, density=density, components=2, lengths=True)
+    divergence = archs.losses.Divergence(**options)
+    loss = {"outputs": archs.losses.NegativeLogLikelihood(density, 2), "divergence": divergence}
+    model.compile("sgd", loss)
+    return model, divergence
+
+
+@pytest.mark.parametrize("density", ["bernoulli", "mixture"])
+def test_the_bound_is_a_mean_over_the_steps_within_the_lengths(density):
+    model, divergence = bound_of(density)
+    x = {"inputs": X, "noise": DRAW.normal(size=(4, 9, 2)).astype("float32"), "lengths": LENGTHS}
+    targets = {"outputs": (X > 0).astype("float32"), "divergence": np.zeros((4, 9))}
+    answer, inside = model(x), np.arange(9) < LENGTHS[:, None]
+    nll = -archs.losses.Density(density, 5, 2).log_likelihood(targets["outputs"], answer["outputs"])
+    parts = [np.asarray(part)[inside].mean() for part in (nll, answer["divergence"])]
+    for weight in (1.0, 0.25):
+        divergence.weight.assign(weight)
+        found = model.evaluate(x, targets, batch_size=4, verbose=0)
+        assert found[0] == pytest.approx(parts[0] + weight * parts[1], rel=1e-5)
+    assert archs.losses.Divergence.from_config(divergence.get_config()).weight == 0.25
+
+
+def test_parameters_of_another_number_are_refused():
+    with pytest.raises(ValueError, match="Expected 10 parameters of a density 'gaussian' of 5 features, received 9"):
+        archs.losses.NegativeLogLikelihood("gaussian")(np.ones((2, 3, 5)), np.ones((2, 3, 9)))
+    with pytest.raises(ValueError, match="`weight` to be 0 or more, received -1"):
+        archs.losses.Divergence(-1)
+    with pytest.raises(ValueError, match=r"`end` to be `start`, 0\.5, or more, received 0\.2"):
+        archs.losses.DivergenceSchedule(archs.losses.Divergence(), 10, 0.5, 0.2)
+
+
+def test_the_weight_of_the_divergence_rises_along_a_line_and_is_one_in_a_validation():
+    loss = archs.losses.Divergence()
+    schedule, seen = archs.losses.DivergenceSchedule(loss, steps=20, start=0.1, end=0.6), []
+    for step in range(20):
+        schedule.on_train_batch_begin(step)
+        seen.append(float(loss.weight.numpy()))
+        schedule.on_train_batch_end(step)
+    np.testing.assert_allclose(seen, np.clip((np.arange(20) / 20 - 0.1) / 0.5, 0, 1), atol=1e-6)
+    schedule.step = 0  # as in a checkpoint of the first step
+    schedule.on_train_batch_begin(0)
+    assert loss.weight == 0
+    schedule.on_test_begin()
+    assert loss.weight == 1

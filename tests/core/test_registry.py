@@ -16,12 +16,14 @@ def test_lists_take_a_pattern():
     assert "lstm" in archs.list_cells()
     assert archs.list_cells("ls*") == [name for name in archs.list_cells() if name.startswith("ls")]
     assert archs.list_archs("nothing*") == []
+    assert archs.list_nodes("*lstm") == ["child_sum_lstm", "nary_lstm"]
 
 
 def test_get_and_create():
     assert archs.get("lstm") is archs.LSTMCell
     assert archs.get("vanilla_lstm") is archs.vanilla_lstm
     assert archs.create("lstm", 3).units == 3
+    assert archs.get("rntn", "node") is archs.RNTNNode
 
 
 def test_a_cell_and_an_architecture_may_share_a_name(monkeypatch):
@@ -39,7 +41,7 @@ def test_a_cell_and_an_architecture_may_share_a_name(monkeypatch):
     assert page("lstm").count("lstm: archs.") == 2
     with pytest.raises(ValueError, match="`kind` to be 'cell' or 'arch' with 'lstm', which is both, received None"):
         archs.get("lstm")
-    with pytest.raises(ValueError, match="`kind` to be one of None, 'cell', 'arch', received 'layer'"):
+    with pytest.raises(ValueError, match="`kind` to be one of None, 'cell', 'node', 'arch', received 'layer'"):
         archs.create("lstm", 3, kind="layer")
     with pytest.raises(ValueError, match="Expected an architecture of the catalog, received 'gru'"):
         archs.get("gru", "arch")

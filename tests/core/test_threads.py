@@ -62,7 +62,8 @@ def layer_of(name, kind):
 
 
 def requests_of(cell, count=5):
-    draws = [(random(BATCH, TIME, FEATURES, seed=[1, i]), random(BATCH, 4, UNITS, seed=[2, i])) for i in range(count)]
+    memories = [catalog.memory_of(cell, BATCH, seed=[2, i]) if cell.reads_memory else 0.0 for i in range(count)]
+    draws = [(random(BATCH, TIME, FEATURES, seed=[1, i]), memory) for i, memory in enumerate(memories)]
     return [tuple(tf.constant(array, cell.compute_dtype) for array in draw) for draw in draws]
 
 
@@ -133,7 +134,7 @@ def test_a_memory_is_of_the_thread_that_gave_it():
 
 
 @pytest.mark.parametrize(
-    "arch", [a if a == "vanilla_lstm" else pytest.param(a, marks=pytest.mark.slow) for a in archs.list_archs()]
+    "arch", [a if a == "vanilla_lstm" else pytest.param(a, marks=pytest.mark.slow) for a in catalog.ARCHS]
 )
 def test_a_model_answers_beside_fit(arch):
     noisy = {"cell": lambda units: archs.LSTMCell(units, **NOISE)} if catalog.takes(arch, "cell") else {"dropout": 0.2}

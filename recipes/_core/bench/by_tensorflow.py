@@ -101,8 +101,8 @@ class TensorFlow:
             kind = {"lstm": keras.layers.LSTM, "gru": keras.layers.GRU, "simple_rnn": keras.layers.SimpleRNN}[cell]
             return kind(units, return_sequences=phase != "fit", dtype=policy)
         made = archs.create(cell, units, kind="cell", dtype=policy)
-        if made.reads_memory:  # 50 entries for each row
-            made.memorize(self.tf.random.normal((batch, 50, units)))
+        if made.reads_memory:  # for each row, of 50 entries if the cell takes any number
+            made.memorize(self.tf.random.normal((batch, made.memory_entries or 50, made.memory_size)))
         layer = archs.Recurrent if implementation == "archs" or phase == "step" else keras.layers.RNN
         return layer(made, return_sequences=phase != "fit", dtype=policy)
 

@@ -1,10 +1,12 @@
-"""Pictures of a training, as PNG."""
+"""Pictures of a training, as PNG, and what moves as GIF."""
 
 import itertools
 
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+from PIL import Image, ImageDraw
 
 _NAMED = 60  # classes that have room for their names
 
@@ -325,6 +327,99 @@ def glimpses(rows, path):
             look = {"cmap": "hot", "alpha": 0.6, "vmin": 0, "vmax": max(weights.max(), 1e-9)}
             panel.imshow(weights, extent=(-0.5, width - 0.5, height - 0.5, -0.5), interpolation="bilinear", **look)
             panel.set_title(word, fontsize=9, color="black" if is_right else "red", parse_math=False)
+    _save(figure, path)
+
+
+def canvases(rows, path, most=12):
+    """Draws what is on a canvas step by step, and the windows of the step: red where is read, green where is written.
+
+    Args:
+        rows: list of a title; an image that is drawn, or None; and a dict of `canvases` (steps, height, width), from 0
+            to 1, and perhaps of `read` and `write`, (steps, 4): column and row of the centre of a window, counted from
+            1, its side and the deviation of its filters, in pixels.
+        path: of the PNG.
+        most: of the steps, at equal distances, the last among them.
+    """
+    steps = len(rows[0][2]["canvases"])
+    shown = np.unique(np.linspace(0, steps - 1, min(most, steps)).round().astype(int))
+    figure = Figure(figsize=(1.0 * (len(shown) + 1), 1.2 * len(rows)), layout="constrained")
+    FigureCanvasAgg(figure)
+    grid = figure.subplots(len(rows), len(shown) + 1, squeeze=False)
+    for panels, (title, image, drawn) in zip(grid, rows, strict=True):
+        for panel in panels:
+            panel.set_axis_off()
+        panels[1].set_title(title, fontsize=9, loc="left")
+        if image is not None:
+            panels[0].imshow(image, cmap="gray", vmin=0, vmax=1)
+        for panel, step in zip(panels[1:], shown, strict=True):
+            panel.imshow(drawn["canvases"][step], cmap="gray", vmin=0, vmax=1)
+            height, width = drawn["canvases"][step].shape
+            panel.set(xlim=(-0.5, width - 0.5), ylim=(height - 0.5, -0.5))
+            for way, colour in (("read", "red"), ("write", "lime")):
+                if way in drawn:
+                    x, y, side, deviation = drawn[way][step]
+                    look = {"fill": False, "edgecolor": colour, "linewidth": min(max(deviation, 0.5), 4)}
+                    panel.add_patch(Rectangle((x - 1 - side / 2, y - 1 - side / 2), side, side, **look))
+    _save(figure, path)
+
+
+def moving_canvases(rows, path, scale=4, milliseconds=250):
+    """Draws what is on several canvases, side by side, as an animation, with the windows of each step.
+
+    Args:
+        rows: list of dicts as `canvases` takes them, all of as many steps.
+        path: of the GIF.
+        scale: pixels of the picture for one of the canvas.
+        milliseconds: for a step; the last one stays for eight.
+    """
+    frames = []
+    for step in range(len(rows[0]["canvases"])):
+        shown = np.concatenate(
+            [np.pad(row["canvases"][step], ((0, 0), (0, 1)), constant_values=0.5) for row in rows], 1
+        )
+        frame = Image.fromarray((255 * shown).astype(np.uint8)).convert("RGB")
+        frame = frame.resize([scale * size for size in frame.size], Image.Resampling.NEAREST)
+        pen, start = ImageDraw.Draw(frame), 0
+        for row in rows:
+            for way, colour in (("read", "red"), ("write", "lime")):
+                if way in row:
+                    x, y, side, _ = row[way][step]
+                    corner = np.array([start + x - 0.5 - side / 2, y - 0.5 - side / 2])
+                    box = np.clip(scale * np.concatenate([corner, corner + side]), -9999, 9999)
+                    pen.rectangle([float(edge) for edge in box], outline=colour)
+            start += row["canvases"].shape[-1] + 1
+        frames.append(frame)
+    durations = [milliseconds] * (len(frames) - 1) + [8 * milliseconds]
+    frames[0].save(path, save_all=True, append_images=frames[1:], duration=durations, loop=0)
+
+
+def tree(words, parents, values, path):
+    """Draws a tree, its nodes in colours from red over yellow to green.
+
+    Args:
+        words: str array (nodes,), "" where a node has none.
+        parents: int array (nodes,), the place of the parent of each node, after it; -1 of the root, which is first.
+        values: float array (nodes,) from 0 to 1.
+        path: of the PNG.
+    """
+    is_leaf = ~np.isin(np.arange(len(words)), parents)
+    across, heights = np.zeros(len(words)), np.zeros(len(words))
+    across[is_leaf] = np.arange(is_leaf.sum())
+    for node in reversed(range(len(words))):
+        below = np.flatnonzero(parents == node)
+        if len(below):
+            across[node], heights[node] = across[below].mean(), heights[below].max() + 1
+    figure, (panel,) = _figure(1, width=max(3.0, 1 + 0.42 * is_leaf.sum()), height=2.2 + 0.3 * heights.max())
+    for node, parent in enumerate(parents):
+        if parent >= 0:
+            ends = (across[node], across[parent]), (heights[node], heights[parent])
+            panel.plot(*ends, color="grey", linewidth=0.8, zorder=1)
+    panel.scatter(across, heights, c=values, cmap="RdYlGn", vmin=0, vmax=1, s=90, edgecolors="black", linewidths=0.5)
+    for node in np.flatnonzero(is_leaf):
+        look = {"rotation": 90, "ha": "center", "va": "top", "fontsize": 9, "parse_math": False}
+        panel.text(across[node], heights[node] - 0.4, words[node], **look)
+    panel.set_ylim(-3, heights.max() + 0.6)
+    panel.set_axis_off()
     _save(figure, path)
 
 

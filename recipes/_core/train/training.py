@@ -115,10 +115,8 @@ class _Validation:
         inputs, targets, weights = keras.utils.unpack_x_y_sample_weight(batch)
         outputs = self._model(inputs, training=False)
         self._model.compute_metrics(inputs, targets, outputs, weights)
-        if self._is_of_steps and isinstance(outputs, tf.Tensor):
-            weight = _Places()(outputs, outputs)
-        else:
-            weight = tf.cast(tf.shape(tf.nest.flatten(outputs)[0])[0], tf.float32)
+        output = max(tf.nest.flatten(outputs), key=lambda one: len(one.shape))  # of several that with most axes
+        weight = _Places()(output, output) if self._is_of_steps else tf.cast(tf.shape(output)[0], tf.float32)
         return weight * self._model.compute_loss(inputs, targets, outputs, weights, training=False), weight
 
     def __call__(self, most=-1):

@@ -16,6 +16,7 @@ import tensorflow as tf
 from PIL import Image
 from websockets.sync import client
 
+from recipes._core.data import brackets
 from recipes._core.export import artifact
 from recipes._core.export.signatures import by_name, expect
 from recipes._core.server import front, models, replica, rest
@@ -66,6 +67,19 @@ def tagger():
     return {"serving_default": by_name(tags, [spec("sentence")])}
 
 
+def treebank():
+    """The phrases of a tree, each with a tag by its length."""
+
+    def phrases(inputs):
+        trees = brackets.parse(inputs["tree"], 2)
+        tag = tf.strings.length(trees.phrases()) % len(TAGS)
+        label = tf.gather(tf.constant(TAGS), tag)
+        shares = tf.one_hot(tag, len(TAGS))
+        return {"phrase": trees.phrases(), "label": label, "probabilities": shares, "parent": trees.parents}
+
+    return {"serving_default": by_name(phrases, [spec("tree")])}
+
+
 def writer():
     """Writes LETTERS and ends; after a prompt with "!" it goes on and on. The state counts what it has written."""
 
@@ -89,7 +103,10 @@ def writer():
 
 
 def looker(*colours):
-    """A picture of 16 x 16; words that look at the quarter of it which is brightest, and at all of it."""
+    """A picture of 16 x 16; words that look at the quarter of it which is brightest, and at all of it.
+
+    And `sample`: a canvas whose first row, and after the second step all of it, is as bright as the seed says.
+    """
 
     def captions(inputs):
         light = tf.cast(inputs["image"], tf.float32)
@@ -106,7 +123,17 @@ def looker(*colours):
             "attention": tf.reshape(looked, (-1, 3, 2, 2)),
         }
 
-    return {"serving_default": by_name(captions, [spec("image", tf.uint8, (None, 16, 16, *colours))])}
+    def sample(inputs):
+        light = tf.cast(inputs["seed"], tf.float32)[:, None, None] / 10
+        first = light * tf.one_hot(0, 16)[:, None] + tf.zeros((16, 16))
+        canvases = tf.stack([first, light + tf.zeros((16, 16))], axis=1)
+        windows = tf.constant([[4.5, 12.5, 4.0, 1.0], [8.5, 8.5, 8.0, 1.0]]) + 0 * light
+        return {"canvases": canvases, "write": windows}
+
+    return {
+        "serving_default": by_name(captions, [spec("image", tf.uint8, (None, 16, 16, *colours))]),
+        "sample": by_name(sample, [spec("seed", tf.int32)]),
+    }
 
 
 def bright(row, column, *colours):
@@ -129,6 +156,17 @@ def copier():
     return {"serving_default": by_name(copy, [spec("vectors", tf.uint8, (None, None, 8)), spec("lengths", tf.int32)])}
 
 
+def player():
+    """Rolls of as many frames as are asked for, the key of the seed sounding in all; and a number for each frame."""
+
+    def sample(inputs):
+        steps = tf.reduce_max(inputs["steps"])
+        roll = tf.tile(tf.one_hot(inputs["seed"], 88, dtype=tf.uint8)[:, None], [1, steps, 1])
+        return {"rolls": roll, "divergences": tf.cast(tf.range(steps), tf.float32)[None] / 2}
+
+    return {"serving_default": by_name(sample, [spec("steps", tf.int32), spec("seed", tf.int32)])}
+
+
 @pytest.fixture(scope="module")
 def site(trained, tmp_path_factory):
     """The URL of a server, without Ray, of a trained model and of hand-made ones."""
@@ -137,11 +175,14 @@ def site(trained, tmp_path_factory):
     cards = {
         "speller": (speller(), {"serving_default": {"word": ["abe"], "beam": [2]}, "greedy": {"word": ["abe"]}}, []),
         "tagger": (tagger(), {"serving_default": {"sentence": ["dogs sleep now"]}}, TAGS),
+        "treebank": (treebank(), {"serving_default": {"tree": ["((a) ((good) (film)))"]}}, TAGS),
         "copier": (copier(), {"serving_default": {"vectors": [[[1, 0] * 4, [0, 1] * 4, [1] * 8]], "lengths": [3]}}, []),
+        "player": (player(), {"serving_default": {"steps": [20], "seed": [3]}}, []),
         "writer": (writer(), {"prefill": {"prompt": ["Once\n"]}}, ["\N{REPLACEMENT CHARACTER}", "", *LETTERS]),
     }
     for name, colours in (("viewer", ()), ("watcher", (3,))):
-        cards[name] = looker(*colours), {"serving_default": {"image": [bright(0, 1, *colours).tolist()]}}, []
+        requests = {"serving_default": {"image": [bright(0, 1, *colours).tolist()]}, "sample": {"seed": [10]}}
+        cards[name] = looker(*colours), requests, []
     for name, (functions, requests, labels) in cards.items():
         artifact.write(folder / name / "1", functions)
         card = {
@@ -408,6 +449,29 @@ def test_what_is_drawn_is_looked_at(open_page):
     until(lambda: "south-east" in str(page.evaluate(SEEN)))
 
 
+def test_a_canvas_is_seen_step_by_step_with_its_windows(open_page):
+    page = open_page("viewer")
+    page.click("[value=sample]")
+    page.click("button[type=submit]")
+    page.wait(".glimpses figure", 2)
+    seen = page.evaluate(SEEN)
+    assert [(name, told) for name, told, *_ in seen] == [
+        ("1", "step 1, write around row 12.5, column 4.5"),
+        ("2", "step 2, write around row 8.5, column 8.5"),
+    ]
+    lit = [np.argwhere(np.reshape(alphas, (128, 128)) > 0) for *_, alphas, _ in seen]
+    for place, (row, column, side) in zip(lit, [(12.5, 4.5, 4), (8.5, 8.5, 8)], strict=True):
+        middle, size = 8 * (np.array([row, column]) - 0.5), np.ptp(place, axis=0)
+        np.testing.assert_allclose((place.min(axis=0) + place.max(axis=0) + 1) / 2, middle, atol=1)
+        np.testing.assert_allclose(size, 8 * side + 4, atol=2)
+    inks = """[...document.querySelectorAll('.glimpses figure')].map(each => {
+      const ground = each.querySelector('canvas');
+      const { data } = ground.getContext('2d').getImageData(0, 0, 16, 16);
+      return [data[3], data[4 * 255 + 3]];
+    })"""
+    assert page.evaluate(inks) == [[255, 0], [255, 255]]
+
+
 def test_what_the_server_refuses_is_told(site, open_page):
     page = open_page("speller")
     page.type("#input-beam", "9")
@@ -437,6 +501,30 @@ def test_words_are_tagged_and_what_a_card_says_is_only_text(site, open_page):
     assert page.evaluate("document.querySelectorAll('main img, main b').length") == 0
 
 
+def test_a_tree_is_drawn_in_the_colours_of_its_labels(site, open_page):
+    page = open_page("treebank")
+    tree = "((<b>not) ((a) (very)))"
+    page.evaluate("document.querySelector('#input-tree').value = ''")
+    page.type("#input-tree", tree)
+    page.click("button[type=submit]")
+    page.wait("svg.tree circle", 5)
+    answer = post(site, "treebank", "serving_default", {"tree": [tree]})
+    titles = page.evaluate("[...document.querySelectorAll('svg.tree title')].map(each => each.textContent)")
+    pairs = zip(answer["phrase"][0], answer["label"][0], strict=True)
+    assert titles == [f"{phrase}: {label} 100.0 %" for phrase, label in pairs]
+    assert answer["phrase"][0] == ["<b>not a very", "<b>not", "a very", "a", "very"]
+    words = page.evaluate("[...document.querySelectorAll('svg.tree text[transform]')].map(each => each.textContent)")
+    assert words == ["<b>not", "a", "very"]
+    assert page.evaluate("document.querySelectorAll('svg.tree line').length") == 4
+    circles = "[...document.querySelectorAll('svg.tree circle')]"
+    hues = page.evaluate(f"{circles}.map(each => each.style.getPropertyValue('--hue'))")
+    shares = [row.index(1.0) / (len(TAGS) - 1) for row in answer["probabilities"][0]]
+    assert [float(hue) for hue in hues] == pytest.approx([25 + 120 * share for share in shares])
+    places = page.evaluate(f"{circles}.map(each => each.cx.baseVal.value)")
+    assert places[1] < places[0] < places[4]
+    assert places[3] < places[2] < places[4]
+
+
 def test_bits_are_pictures_and_their_number_is_counted(open_page):
     page = open_page("copier")
     assert page.texts("label") == ["vectors"]
@@ -445,6 +533,16 @@ def test_bits_are_pictures_and_their_number_is_counted(open_page):
     told = "[...document.querySelectorAll('canvas')].map(each => each.ariaLabel)"
     assert page.evaluate(told) == [f"vectors, 3 {BY} 8", f"answer, 3 {BY} 8", f"weighting, 3 {BY} 16"]
     assert page.texts(".result summary") == ["logits"]
+
+
+def test_a_drawn_roll_is_a_picture_and_a_number_for_each_step_a_line(open_page):
+    page = open_page("player")
+    assert page.texts("label") == ["steps", "seed"]
+    page.click("button[type=submit]")
+    page.wait(".result canvas")
+    told = "[...document.querySelectorAll('.result :is(canvas, svg)')].map(each => each.ariaLabel)"
+    assert sorted(page.evaluate(told)) == ["Line of 20 steps", f"rolls, 20 {BY} 88"]
+    assert page.texts(".result summary") == []
 
 
 def test_text_streams_and_ends_or_is_stopped(site, open_page):
@@ -498,7 +596,9 @@ def test_text_streams_and_ends_or_is_stopped(site, open_page):
     assert written == [row for (row,) in answer.values()]
 
 
-@pytest.mark.parametrize("name", ["copier", "vanilla_lstm_mnist", "speller", "tagger", "writer", "viewer", "watcher"])
+@pytest.mark.parametrize(
+    "name", ["copier", "vanilla_lstm_mnist", "speller", "tagger", "treebank", "writer", "viewer", "watcher"]
+)
 def test_a_phone_needs_no_scrolling_to_the_side(open_page, name):
     page = open_page(name, width=390)
     page.click("button[type=submit]")
@@ -509,6 +609,7 @@ def test_a_phone_needs_no_scrolling_to_the_side(open_page, name):
     assert page.evaluate(unnamed) == 0
     page.click(".back")
     until(lambda: page.evaluate("!document.querySelector('main').checkVisibility()"))
-    assert page.texts("nav a") == ["copier", "speller", "tagger", "vanilla_lstm_mnist", "viewer", "watcher", "writer"]
-    page.click("nav li:nth-child(3) a")
+    names = ["copier", "player", "speller", "tagger", "treebank", "vanilla_lstm_mnist", "viewer", "watcher", "writer"]
+    assert page.texts("nav a") == names
+    page.click("nav li:nth-child(4) a")
     until(lambda: page.texts("h2") == ["tagger"])

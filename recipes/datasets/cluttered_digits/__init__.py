@@ -1,0 +1,1 @@
+"""A handwritten digit somewhere in a picture, among pieces of others."""

@@ -1,0 +1,1 @@
+"""Nested operations on lists of digits, and their values."""
