@@ -45,8 +45,8 @@ def draw(
         latents: positive integer, the number of latent variables of one time step.
         cell: the encoder and the decoder: a catalog name, a cell class, or a function `units -> cell`.
         steps: positive integer, how many glimpses and strokes there are.
-        read_size: None: all of an image is read in each step; or N, by N times N filters.
-        write_size: None: all of the canvas is written to in each step; or N, by N times N filters.
+        read_size: an image is read by N times N filters. None: all of it is in each step.
+        write_size: the canvas is written to by N times N filters. None: all of it is in each step.
         learn_first_states: whether the first canvas and the first states of encoder and decoder are learned. Else they
             are zeros.
         density: `"bernoulli"` or `"gaussian"`: what the canvas has the parameters of, see `archs.losses.Density`.

@@ -40,7 +40,7 @@ def draw_classifier(
         outputs: size of the answer, for instance the number of classes. None: no dense layer, the features below it.
         cell: the recurrence: a catalog name, a cell class, or a function `units -> cell`.
         steps: positive integer, how many glimpses there are.
-        read_size: N: an image is read by N times N filters.
+        read_size: an image is read by N times N filters.
         activation: of the dense layer. Default None: logits.
         dropout: rate in [0, 1) on what goes into the dense layer.
         recurrent_dropout: rate in [0, 1) on the recurrent products of the cell, see `archs.Cell`.

@@ -31,7 +31,7 @@ class Config:
     read_size: Count = 12
     filters: Count = 20  # of the lowest convolution of cnn; the next have twice and 3.7 times as many
     dropout: Rate = 0.2  # on what the dense layer sees
-    epochs: Count = 20
+    epochs: Count = 12
     batch_size: Count = 100
     learning_rate: Positive = 2e-3  # falls to zero along a cosine
     clipnorm: Positive = 1.0

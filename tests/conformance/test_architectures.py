@@ -296,6 +296,7 @@ OWN_WORDS = (
     "units",
     "outputs",
     "cell",
+    "density",
     "dropout",
     "recurrent_dropout",
     "residual",

@@ -23,6 +23,7 @@ from tests.conformance.catalog import (
     give,
     initial,
     inputs,
+    make,
     numpy,
     randomize,
     recurrent,
@@ -286,7 +287,7 @@ def test_forget_bias_starts_so_that_the_cell_keeps(name):
 @pytest.mark.parametrize("kind", ["keras", pytest.param("saved_model", marks=pytest.mark.slow)])
 def test_file_round_trip(name, kind, tmp_path):
     sequence = keras.Input((None, FEATURES))
-    model = keras.Model(sequence, archs.Recurrent(create(name, UNITS), return_sequences=True)(sequence))
+    model = keras.Model(sequence, archs.Recurrent(make(name), return_sequences=True)(sequence))
     randomize(model)
     x = inputs().astype("float32")
     if kind == "keras":
@@ -298,7 +299,7 @@ def test_file_round_trip(name, kind, tmp_path):
         model.export(tmp_path / "model", verbose=False)
         loaded = tf.saved_model.load(tmp_path / "model")
         outputs = loaded.serve(x)
-    np.testing.assert_allclose(outputs, model(x), rtol=0, atol=1e-5)
+    np.testing.assert_allclose(outputs, model(x), rtol=0, atol=1e-6)
 
 
 @each_cell
