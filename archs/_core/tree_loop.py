@@ -228,7 +228,7 @@ class TreeLoop:
         levels, node = self.levels, self.node
         first = 0 if self.is_padded else levels.leaves
         wide = [tf.cast(weight, self.wide) for weight in weights]
-        x = tf.cast(x, self.wide)
+        x, dtype = tf.cast(x, self.wide), x.dtype
         states = [_longer(state, 0) for state in states]
         kernels, products = [], []
 
@@ -281,7 +281,7 @@ class TreeLoop:
             )
             by_x = tf.concat([by_leaves[0], by_x], 0)
             by_weights = [a + b for a, b in zip(by_weights, by_leaves[1:], strict=True)]
-        return by_x, [tf.cast(b, w.dtype) for b, w in zip(by_weights, weights, strict=True)]
+        return tf.cast(by_x, dtype), [tf.cast(b, w.dtype) for b, w in zip(by_weights, weights, strict=True)]
 
     def given(self, a, z, turned):
         """`z` as the product of `a` with a kernel, of which only the turned one is at hand."""
