@@ -8,7 +8,8 @@ Data: sst_trees, the Stanford Sentiment Treebank: 8,544 trees to train, 1,101 to
 from 0, very negative, to 4, very positive, at every node. Words that are once in the training trees are unknown.
 The figure is the share of sentences, the roots, with the right label of five; beside it that of those not neutral which
 are on the right side, and that of all phrases.
-Result: not measured yet.
+Result: with `--seed=0` 41.7 %, 80.8 % of those not neutral, 79.0 % of all phrases; a bag of words has 40.6 %. 264,125
+parameters, 91 seconds of training on one of two overloaded CPU cores. The RNTN was not trained yet.
 Socher et al. 2013 report 43.2 % and 82.4 % for the recursive network, 45.7 % and 85.4 % for the RNTN.
 """
 

@@ -6,7 +6,9 @@ Data: as of `stacked_lstm_chorales`, 229 chorales to train, 76 to validate, 77 t
 `piano_midi` and `muse_data` take their other collections. As there, the first frame of a piece is read and not scored.
 The figure is the bound of the negative log-likelihood of a frame, in nats, summed over the keys and averaged over the
 frames of the whole test split; beside it its two parts, and the importance-weighted estimate with 100 draws a piece.
-Result: not measured yet.
+Result: with `--seed=0` 7.37, of which 5.38 for the keys and 1.99 for the latent variables; importance-weighted 7.23.
+`stacked_lstm_chorales`, which has none, has 8.14. 179,352 parameters, 356 seconds of training on one of two overloaded
+CPU cores.
 Bayer & Osendorfer have 6.91 on the same files, importance-weighted with a number of draws that is not known to us, and
 without the first frame of each 100.
 """

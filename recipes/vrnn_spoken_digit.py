@@ -9,7 +9,9 @@ The figure is the log-likelihood of a vector of 200 samples, in nats, averaged o
 the samples are divided by their standard deviation in the training split. Of the VRNN it is the bound from below, with
 the importance-weighted estimate of 20 draws a recording beside it; of the RNN it is exact. A vector has a density, so
 that the figure may be of either sign.
-Result: not measured yet.
+Result: with `--seed=0` at least 47.6, importance-weighted 51.5; 834,328 parameters, 536 seconds of training on one of
+two overloaded CPU cores. `--model=rnn`, which has as many units and fewer parameters, has -135.3, still getting better
+when its training ended.
 """
 
 import numpy as np

@@ -10,17 +10,21 @@ from recipes.datasets.mnist_5k import mnist_5k_dataset_builder
 
 SIDE = 64
 NAMES = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
-SIZES = {"small": (11, 13), "large": (22, 26)}  # pixels of the longest side of the ink, from and to
+SIZES = {"small": (17, 19), "large": (26, 29)}  # pixels of the longest side of the ink, from and to
 MOST = 3  # digits of a scene
 GAP = 2  # pixels between two digits, at least
+LOWER = 4  # pixels from the middle of a digit down to that of the next, at least
 CLEAR = 8  # pixels that two digits are farther apart in the direction that is named than in the other, at least
 
 
 class Builder(tfds.core.GeneratorBasedBuilder):
     """TFDS builder of digit_scenes."""
 
-    VERSION = tfds.core.Version("1.0.0")
-    RELEASE_NOTES = {"1.0.0": "Initial release."}
+    VERSION = tfds.core.Version("2.0.1")
+    RELEASE_NOTES = {
+        "1.0.0": "Initial release.",
+        "2.0.1": "Captions name digits from the top down, no longer by their numbers; digits are larger, scenes more.",
+    }
 
     def _info(self):
         return self.dataset_info_from_configs(
@@ -48,7 +52,7 @@ class Builder(tfds.core.GeneratorBasedBuilder):
         test, others = rows[is_test], rows[~is_test]
         is_validation = np.arange(len(others)) % 8 == 7
         return {
-            "train": self._generate_examples(others[~is_validation], 10000, seed=0),
+            "train": self._generate_examples(others[~is_validation], 16000, seed=0),
             "validation": self._generate_examples(others[is_validation], 500, seed=1),
             "test": self._generate_examples(test, 1000, seed=2),
         }
@@ -57,7 +61,7 @@ class Builder(tfds.core.GeneratorBasedBuilder):
         draw = np.random.default_rng(seed)
         by_label = [rows[rows[:, -1] == label, :-1].reshape(-1, 28, 28) for label in range(len(NAMES))]
         for number in range(scenes):
-            labels = np.sort(draw.choice(len(NAMES), draw.integers(1, MOST + 1), replace=False))
+            labels = draw.choice(len(NAMES), draw.integers(1, MOST + 1), replace=False)
             images = [by_label[label][draw.integers(len(by_label[label]))] for label in labels]
             canvas, boxes, sizes = scene(images, draw)
             objects = [
@@ -69,10 +73,10 @@ class Builder(tfds.core.GeneratorBasedBuilder):
 
 
 def scene(images, draw):
-    """Digits in a picture, as `draw` decides: where none overlap, and it is clear how each lies to the one before.
+    """Digits in a picture, as `draw` decides: where none overlap, and it is clear how each lies to the next.
 
     Args:
-        images: list of uint8 arrays (28, 28).
+        images: list of uint8 arrays (28, 28), from the top down.
         draw: `numpy.random.Generator`.
 
     Returns:
@@ -85,10 +89,10 @@ def scene(images, draw):
             scaled(image, draw.integers(*SIZES[size], endpoint=True)) for image, size in zip(images, sizes, strict=True)
         ]
         extents = np.array([ink.shape for ink in inks])
-        for _ in range(20):
+        for _ in range(200):
             corners = draw.integers(0, SIDE - extents, endpoint=True)
             boxes = np.concatenate([corners, corners + extents], axis=1)
-            if are_apart(boxes) and all(relation(*pair) for pair in itertools.pairwise(boxes)):
+            if all(relation(*pair) for pair in itertools.pairwise(boxes)) and are_apart(boxes):
                 canvas = np.zeros((SIDE, SIDE), np.uint8)
                 for ink, (top, left, bottom, right) in zip(inks, boxes, strict=True):
                     canvas[top:bottom, left:right] = ink
@@ -111,14 +115,16 @@ def are_apart(boxes):
     )
 
 
-def relation(other, box):
-    """Relation of `other` to `box`: "above", "below", "left of" or "right of"; None where that is not clear."""
-    down, right = (box[:2] + box[2:] - other[:2] - other[2:]) / 2  # from middle to middle
-    axis, distance = (0, down) if abs(down) > abs(right) else (1, right)
-    first, second = (other, box) if distance > 0 else (box, other)
-    if abs(abs(down) - abs(right)) < CLEAR or first[2 + axis] > second[axis]:
+def relation(upper, lower):
+    """Relation of a box to the next from the top down: "above", "left of" or "right of"; None where it is not clear."""
+    down, right = (lower[:2] + lower[2:] - upper[:2] - upper[2:]) / 2  # from middle to middle
+    if down < LOWER or abs(down - abs(right)) < CLEAR:
         return None
-    return (("below", "above"), ("right of", "left of"))[axis][int(distance > 0)]
+    axis = 0 if down > abs(right) else 1
+    first, second = (upper, lower) if axis == 0 or right > 0 else (lower, upper)
+    if first[2 + axis] > second[axis]:
+        return None
+    return "above" if axis == 0 else "left of" if right > 0 else "right of"
 
 
 def caption(names, sizes, boxes):
