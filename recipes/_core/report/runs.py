@@ -12,7 +12,7 @@ import sys
 
 from recipes._core import page
 
-_SHARES = {"accuracy", "coverage", "exact", "rate", "right"}  # in a metric's name: it is a share, shown in %
+_SHARES = {"accuracy", "coverage", "error", "exact", "rate", "right"}  # in a metric's name: it is a share, shown in %
 
 
 @dataclasses.dataclass(frozen=True)
