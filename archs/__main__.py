@@ -73,8 +73,9 @@ def page(name):
 
 
 _SYMBOLS = {
-    **{"alpha": "α", "beta": "β", "gamma": "γ", "lambda": "λ", "phi": "φ", "sigma": "σ", "tau": "τ"},  # noqa: RUF001
-    **{"odot": "*", "bmod": "mod", "le": "<=", "leq": "<=", "Phi": "Φ", "quad": " ", "qquad": " ", "top": "T"},
+    **{"alpha": "α", "beta": "β", "gamma": "γ", "delta": "δ", "epsilon": "ε", "theta": "θ", "lambda": "λ"},  # noqa: RUF001
+    **{"mu": "μ", "phi": "φ", "sigma": "σ", "tau": "τ", "Phi": "Φ", "propto": "∝"},  # noqa: RUF001
+    **{"odot": "*", "bmod": "mod", "le": "<=", "leq": "<=", "quad": " ", "qquad": " ", "top": "T"},
 }
 
 
@@ -93,9 +94,9 @@ def _plain_equations(tex):
 
 def _plain_tex(tex):
     tex = re.sub(r"\\frac\{([^{}]*)\}\{([^{}]*)\}", r"(\1) / (\2)", tex)
-    tex = re.sub(r"\\tilde ?(\w)", r"\1~", tex)
-    tex = re.sub(r"\\hat ?(\w)", r"\1^", tex)
-    tex = re.sub(r"\\text\{([^{}]*)\}", r" \1 ", tex)
+    tex = re.sub(r"\\tilde ?(\\[a-z]+|\w)", r"\1~", tex)
+    tex = re.sub(r"\\hat ?(\\[a-z]+|\w)", r"\1^", tex)
+    tex = re.sub(r"\\(?:text|mathrm)\{([^{}]*)\}", r" \1 ", tex)
     tex = re.sub(r"\\([A-Za-z]+)", lambda name: _SYMBOLS.get(name[1], name[1]), tex)
     tex = re.sub(r"_\{([^{}]*[-,][^{}]*)\}", r"[\1]", tex)
     tex = re.sub(r"\^\{([^{}]*-[^{}]*)\}", r"^(\1)", tex)

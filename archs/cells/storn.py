@@ -22,9 +22,9 @@ class STORNCell(Cell):
 
     Equations:
 
-    The inputs are x_t and standard normal noise \epsilon_t, side by side, so that no step draws anything. With f and g
-    for the two recurrences, and for a layer of 2z numbers its first z, \mu, and
-    \sigma = \log(1 + \exp(\cdot)) + 10^{-4} of its last z:
+    The inputs are x_t and standard normal noise $\epsilon_t$, side by side, so that no step draws anything. With f and
+    g for the two recurrences, and for a layer of 2z numbers its first z, $\mu$, and
+    $\sigma = \log(1 + \exp(\cdot)) + 10^{-4}$ of its last z:
 
     $$
     \begin{aligned}
@@ -37,7 +37,7 @@ class STORNCell(Cell):
     \end{aligned}
     $$
 
-    with x_0 = 0. The output is [\theta_t; KL_t]: the parameters of the density of x_t, which a loss such as
+    with x_0 = 0. The output is $[\theta_t; KL_t]$: the parameters of the density of x_t, which a loss such as
     `archs.losses.NegativeLogLikelihood` reads, and the divergence of the posterior from the standard normal prior, in
     nats.
 

@@ -20,9 +20,9 @@ class VRNNCell(Cell):
 
     Equations:
 
-    The inputs are x_t and standard normal noise \epsilon_t, side by side, so that no step draws anything. With f for
-    the recurrence, relu for the positive part, and for a layer of 2z numbers its first z, \mu, and
-    \sigma = \log(1 + \exp(\cdot)) + 10^{-4} of its last z:
+    The inputs are x_t and standard normal noise $\epsilon_t$, side by side, so that no step draws anything. With f for
+    the recurrence, relu for the positive part, and for a layer of 2z numbers its first z, $\mu$, and
+    $\sigma = \log(1 + \exp(\cdot)) + 10^{-4}$ of its last z:
 
     $$
     \begin{aligned}
@@ -38,10 +38,11 @@ class VRNNCell(Cell):
     \end{aligned}
     $$
 
-    With `residual_posterior=True` the first z of the third line are the distance of \mu_t from \mu^p_t, as in the code
-    of C. Maddison et al., "Filtering Variational Objectives", NeurIPS 2017: an encoder that says nothing is the prior.
+    With `residual_posterior=True` the first z of the third line are the distance of $\mu_t$ from $\mu^p_t$, as in the
+    code of C. Maddison et al., "Filtering Variational Objectives", NeurIPS 2017: an encoder that says nothing is the
+    prior.
 
-    The output is [\theta_t; KL_t]: the parameters of the density of x_t, which a loss such as
+    The output is $[\theta_t; KL_t]$: the parameters of the density of x_t, which a loss such as
     `archs.losses.NegativeLogLikelihood` reads, and the divergence of the posterior from the prior, in nats.
 
     Weights, for inputs of d features and z latents, n units, hidden layers of k units and p parameters, with `lstm`:
