@@ -7,11 +7,11 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from recipes._core.data import batching, brackets
+from recipes._core.data import batching
 from recipes._core.data.vocabulary import Vocabulary, most_frequent
 from recipes._core.errors import RecipeError
 from recipes._core.evaluate import baselines, plots
-from recipes._core.export import signatures
+from recipes._core.export import brackets, signatures
 from recipes._core.export.signatures import expect
 from recipes._core.task import Task, count, slices
 

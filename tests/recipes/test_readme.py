@@ -40,7 +40,7 @@ def test_the_versions_of_python_are_those_of_the_package():
 
 
 def test_nothing_is_left_out():
-    assert len(blocks("python")) == 14
+    assert len(blocks("python")) == 16
     assert len(CLIENTS) == 2
     assert len(blocks("sh")) == 7
 

@@ -293,7 +293,7 @@ def test_kept_cards_are_named_by_what_they_hold(capsys):
 def test_the_page_of_every_recipe_can_be_read():
     for name in pages.names():
         page = Recipe.of(name, ast.parse(pages.text(name)))
-        assert {"dataset", "cell", "seed"} <= page.defaults.keys()
+        assert {"dataset", "seed"} <= page.defaults.keys()
         assert all(isinstance(x, int | float) for figures in page.published.values() for x in figures.values())
 
 

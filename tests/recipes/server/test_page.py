@@ -16,8 +16,7 @@ import tensorflow as tf
 from PIL import Image
 from websockets.sync import client
 
-from recipes._core.data import brackets
-from recipes._core.export import artifact
+from recipes._core.export import artifact, brackets
 from recipes._core.export.signatures import by_name, expect
 from recipes._core.server import front, models, replica, rest
 from tests.recipes.server.small import listening

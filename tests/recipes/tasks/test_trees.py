@@ -7,9 +7,9 @@ import pytest
 import tensorflow as tf
 
 import archs
-from recipes._core.data import batching, brackets
+from recipes._core.data import batching
 from recipes._core.errors import RecipeError
-from recipes._core.export import export
+from recipes._core.export import brackets, export
 from recipes._core.settings import Count, Positive, Seed, settings
 from recipes.tasks.trees import UNKNOWN, Expressions, Trees
 
