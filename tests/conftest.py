@@ -1,6 +1,7 @@
 """Sampling: of the largest tests some cases are fast, the others slow. And memory, which is freed now and then."""
 
 import collections
+import gc
 import itertools
 
 import keras
@@ -21,7 +22,13 @@ def pytest_collection_modifyitems(items):
             numbers[test] += 1
 
 
+def pytest_collection_finish():
+    """Leaves what was imported out of each garbage collection to come: TensorFlow has a million objects."""
+    gc.collect()
+    gc.freeze()
+
+
 def pytest_runtest_teardown():
     """Frees what TensorFlow keeps of each function that ever ran, in a long run gigabytes."""
-    if next(_ended) % 50 == 0:
+    if next(_ended) % 150 == 0:
         keras.backend.clear_session()
