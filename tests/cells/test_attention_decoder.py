@@ -11,7 +11,7 @@ from tests.reference import attention_decoder as reference
 RNG = np.random.default_rng(0)
 X, MEMORY, WIDE = RNG.normal(size=(3, 5, 4)), RNG.normal(size=(3, 7, 2)), RNG.normal(size=(3, 7, 6))
 MASK = np.arange(7) < np.array([7, 3, 1])[:, None]
-INNER = [name for name in archs.list_cells() if name != "attention_decoder"]
+INNER = [name for name in archs.list_cells() if not archs.get(name, "cell").reads_memory]
 
 
 KEEPING = [case for case in reference.CASES if {"hard", "coverage"} & set(case)]
@@ -138,9 +138,14 @@ def test_local_attention_looks_within_its_window(local):
         assert np.all(weights.sum(axis=-1) < 1)
 
 
-@pytest.mark.parametrize("attention", ["bahdanau", "luong"])
+FEW, SCORES = ("lstm", "gru", "mut1"), ("bahdanau", "luong")
+OTHERS = [name for name in INNER if name not in FEW]
+
+
 @pytest.mark.parametrize(
-    "cell", [name if name in ("lstm", "gru", "mut1") else pytest.param(name, marks=pytest.mark.slow) for name in INNER]
+    ("cell", "attention"),
+    [(name, score) for name in FEW for score in SCORES]
+    + [pytest.param(name, SCORES[i % 2], marks=pytest.mark.slow) for i, name in enumerate(OTHERS)],
 )
 def test_any_cell_inside_has_the_gradients_of_keras_loop(cell, attention):
     ours = results(decoder(cell=cell, attention=attention), MEMORY, True)
