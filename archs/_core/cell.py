@@ -43,6 +43,7 @@ class Cell(Weighted, keras.layers.SimpleRNNCell):
         weight_prefix: what the names of the weights begin with, where a cell has several cells within it.
         reads_memory: whether a cell reads an external memory, given by `memorize`, of entries of size `memory_size`,
             as `Step.memory`. It defines `prepare`.
+        reads_noise: whether some of the inputs are random numbers, which draw latent variables.
         memory_entries: how many entries this memory has, or None for any number.
 
     Args:
@@ -85,7 +86,7 @@ class Cell(Weighted, keras.layers.SimpleRNNCell):
     own_starts = ()
     undropped = 0
     weight_prefix = ""
-    reads_memory = False
+    reads_memory = reads_noise = False
     memory_entries = None
     keeping = ()
     writing = ()

@@ -121,7 +121,7 @@ def make_cell(cell, units, **arguments):
 
     Raises:
         ValueError: an unknown name, something that is none of the three, arguments for a function,
-            something that does not make a cell of them, or a cell that reads an external memory.
+            something that does not make a cell of them, or a cell that reads an external memory or noise.
     """
     if isinstance(cell, str):
         cell = entry(cell, "cell").target
@@ -139,8 +139,9 @@ def make_cell(cell, units, **arguments):
     is_cell = isinstance(made, keras.layers.Layer) and hasattr(made, "state_size")
     if not is_cell or isinstance(made, keras.layers.RNN):
         raise ValueError(f"Expected what is given as `cell` to make a cell, received {made!r} from {cell!r}.")
-    if getattr(made, "reads_memory", False):
-        raise ValueError(f"Expected a `cell` that reads no memory, received {made!r}.")
+    for kind in ("memory", "noise"):
+        if getattr(made, f"reads_{kind}", False):
+            raise ValueError(f"Expected a `cell` that reads no {kind}, received {made!r}.")
     return made
 
 

@@ -127,7 +127,7 @@ class DRAWCell(Cell):
 
     states = ("canvas", "divergence", "h", "c", "encoder_h", "encoder_c")
     own_starts = ("canvas", "divergence")
-    reads_memory = True
+    reads_memory = reads_noise = True
 
     def __init__(
         self,

@@ -91,6 +91,7 @@ class STORNCell(Cell):
     """
 
     states = ("output", "h", "c", "recognition_h", "recognition_c", "x")
+    reads_noise = True
 
     def __init__(self, units, *, cell="lstm", features=1, parameters=None, **kwargs):
         cell = inner.make_inner(cell, units, kwargs)

@@ -106,6 +106,7 @@ class VRNNCell(Cell):
     """
 
     states = ("output", "h", "c")
+    reads_noise = True
 
     def __init__(
         self, units, *, cell="lstm", features=1, parameters=None, hidden=None, residual_posterior=False, **kwargs

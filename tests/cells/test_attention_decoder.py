@@ -6,12 +6,13 @@ import pytest
 import tensorflow as tf
 
 import archs
+from tests.conformance import catalog
 from tests.reference import attention_decoder as reference
 
 RNG = np.random.default_rng(0)
 X, MEMORY, WIDE = RNG.normal(size=(3, 5, 4)), RNG.normal(size=(3, 7, 2)), RNG.normal(size=(3, 7, 6))
 MASK = np.arange(7) < np.array([7, 3, 1])[:, None]
-INNER = [name for name in archs.list_cells() if not archs.get(name, "cell").reads_memory]
+INNER = catalog.OF_INPUTS
 
 
 KEEPING = [case for case in reference.CASES if {"hard", "coverage"} & set(case)]

@@ -14,7 +14,7 @@ from tests.reference import ntm as reference
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(3, 5, 4))
 SMALL = {"memory_locations": 7, "memory_width": 2}
-INNER = [name for name in archs.list_cells() if name != "ntm" and not archs.get(name, "cell").reads_memory]
+INNER = [name for name in catalog.OF_INPUTS if name != "ntm"]
 each_case = pytest.mark.parametrize("case", reference.CASES, ids=str)
 
 

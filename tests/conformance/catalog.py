@@ -33,6 +33,9 @@ MASKS = {
 }
 
 
+OF_INPUTS = [n for n in CELLS if not (archs.get(n, "cell").reads_memory or archs.get(n, "cell").reads_noise)]
+
+
 each_cell = pytest.mark.parametrize("name", CELLS)
 
 
@@ -173,6 +176,7 @@ def small(arch):
     parameters = inspect.signature(archs.get(arch, "arch")).parameters.values()
     given = {p.name: SMALL[p.name] for p in parameters if p.default is p.empty}
     given |= {"features": IMAGE} if arch in OF_IMAGES else {}
+    given |= taken(arch, steps=2)
     return given | ({"units": [UNITS]} if arch == "stacked_lstm" else {})
 
 

@@ -12,8 +12,8 @@ import archs
 from tests.conformance.catalog import (
     ARCHS,
     BATCH,
-    CELLS,
     OF_IMAGES,
+    OF_INPUTS,
     OF_LENGTHS,
     TIME,
     VARIANTS,
@@ -36,12 +36,11 @@ from tests.conformance.catalog import (
 
 # Every cell in one architecture, and in each of the others the two that most are built with; if slow, a third of all.
 USUAL = ("lstm", "gru")
-NAMES = [name for name in CELLS if not archs.get(name, "cell").reads_memory]
 OF_CELLS = [arch for arch in ARCHS if takes(arch, "cell")]
 OTHERS = [arch for arch in OF_CELLS if arch != "vanilla_lstm"]
-FEW = [("vanilla_lstm", name) for name in NAMES] + [(arch, name) for arch in OTHERS for name in USUAL]
+FEW = [("vanilla_lstm", name) for name in OF_INPUTS] + [(arch, name) for arch in OTHERS for name in USUAL]
 FEW += [(arch, None) for arch in ARCHS if arch not in OF_CELLS]  # whose paper has one cell
-THIRD = [(arch, name) for number, arch in enumerate(OTHERS) for name in NAMES[number % 3 :: 3] if name not in USUAL]
+THIRD = [(arch, name) for number, arch in enumerate(OTHERS) for name in OF_INPUTS[number % 3 :: 3] if name not in USUAL]
 
 
 def each_pair(few, more=()):
@@ -197,6 +196,7 @@ def test_architecture_takes_a_cell_as_name_class_or_function(arch):
         ({"cell": lambda: 6}, "received from it: .*takes 0 positional arguments"),
         ({"cell": archs.Cell}, "to have a recurrence, received archs.Cell"),
         ({"cell": "attention_decoder"}, "a `cell` that reads no memory, received <AttentionDecoderCell"),
+        ({"cell": "vrnn"}, "a `cell` that reads no noise, received <VRNNCell"),
         ({"cell": archs.LSTMCell, "recurrent_dropout": 1.0}, r"rate in \[0, 1\)"),
         ({"cell": lambda units: archs.LSTMCell(units), "recurrent_dropout": 0.5}, "to set recurrent_dropout itself"),
     ],
