@@ -7,6 +7,7 @@ import importlib
 import inspect
 import pathlib
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -218,6 +219,18 @@ def joined(outputs):
     rank = max(len(output.shape) for output in outputs.values())
     parts = [output if len(output.shape) == rank else output[..., None] for _, output in sorted(outputs.items())]
     return tf.concat(parts, axis=-1)
+
+
+def loss_of(model):
+    """A loss; of a dict of outputs, of which one may have no axis but those of the mask, one for each."""
+    if not isinstance(model.output, dict):
+        return "mse"
+    outputs = model.output.items()
+    return {name: "mse" if len(output.shape) > 2 else archs.losses.Divergence() for name, output in outputs}
+
+
+def zeros_like(outputs):
+    return keras.tree.map_structure(np.zeros_like, outputs)
 
 
 def answers(outputs, x):

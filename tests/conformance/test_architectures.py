@@ -24,6 +24,7 @@ from tests.conformance.catalog import (
     each_architecture_of_lengths,
     each_variant,
     joined,
+    loss_of,
     random,
     randomize,
     request,
@@ -32,6 +33,7 @@ from tests.conformance.catalog import (
     taken,
     takes,
     variant_model,
+    zeros_like,
 )
 
 # Every cell in one architecture, and in each of the others the two that most are built with; if slow, a third of all.
@@ -147,18 +149,6 @@ def check_reload(model, tmp_path):
     np.testing.assert_allclose(joined(loaded(x)), joined(model(x)), atol=1e-6)
     assert loaded.to_json() == model.to_json()
     loaded.fit(x, y, verbose=0)
-
-
-def loss_of(model):
-    """A loss; of a dict of outputs, of which one may have no axis but those of the mask, one for each."""
-    if not isinstance(model.output, dict):
-        return "mse"
-    outputs = model.output.items()
-    return {name: "mse" if len(output.shape) > 2 else archs.losses.Divergence() for name, output in outputs}
-
-
-def zeros_like(outputs):
-    return keras.tree.map_structure(np.zeros_like, outputs)
 
 
 @pytest.mark.slow

@@ -138,23 +138,23 @@ def test_a_memory_is_of_the_thread_that_gave_it():
 )
 def test_a_model_answers_beside_fit(arch):
     noisy = {"cell": lambda units: archs.LSTMCell(units, **NOISE)} if catalog.takes(arch, "cell") else {"dropout": 0.2}
-    model = catalog.small_model(arch, **noisy, lengths=True)
-    model.compile("sgd", "mse")
+    model = catalog.small_model(arch, **noisy, **catalog.taken(arch, lengths=True))
+    model.compile("sgd", catalog.loss_of(model))
     x = catalog.request(model)
     requests = [
         {k: np.roll(v, i, axis=0) if v.dtype != "int64" or v.ndim == 1 else v for k, v in x.items()} for i in range(3)
     ]
-    shape = model(x).shape
+    inputs, zeros = x if isinstance(model.input, dict) else x["inputs"], catalog.zeros_like(catalog.call(model, x))
 
     def train():
         with tf.GradientTape() as tape:
-            loss = tf.reduce_sum(model(x, training=True) ** 2)
+            loss = tf.reduce_sum(catalog.joined(catalog.call(model, x, training=True)) ** 2)
         tape.gradient(loss, [w.value for w in model.trainable_weights])
 
     model.optimizer.learning_rate = 0.0  # so that the answers stay the same; the dropout of `fit` must not reach them
     with concurrent.futures.ThreadPoolExecutor(1) as pool:
-        fitting = pool.submit(lambda: model.fit(x, np.zeros(shape), epochs=5, verbose=0))
-        expect_same(lambda request: numpy(model(request)), requests, beside=[train])
+        fitting = pool.submit(lambda: model.fit(inputs, zeros, epochs=5, verbose=0))
+        expect_same(lambda request: numpy(catalog.call(model, request)), requests, beside=[train])
         fitting.result()
 
 
