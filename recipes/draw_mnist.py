@@ -11,7 +11,9 @@ H. Larochelle, with 50,000 images to train: near to ours, but not the same image
 image, in nats; beside it an importance-weighted estimate of the first 500, of 50 draws each.
 With attention: `--read_size=2 --write_size=5`. The paper's sizes, for a GPU: `--dataset=mnist --units=256 --latents=100
 --steps=64 --read_size=2 --write_size=5 --learning_rate=1e-3 --epochs=300`, or without attention.
-Result: not measured yet.
+Result: with `--dataset=mnist --epochs=6 --seed=0`, without attention, 101.4, importance-weighted 96.7; 1,141,380
+parameters, 41 minutes of training on one of two overloaded CPU cores. With attention, and on 5,000 digits, it was not
+measured yet.
 """
 
 import numpy as np
