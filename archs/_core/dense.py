@@ -23,6 +23,6 @@ def weights(cell, name, inputs, outputs, offset=None):
 
 
 def dense(step, parts, kernel, bias=None):
-    """What a layer makes of the tensors `parts` (batch, n) side by side, in a step of the cell."""
+    """Computes a layer of the tensors `parts` (batch, n) side by side, in a step of the cell."""
     z = step.product(parts[0] if len(parts) == 1 else ops.concatenate(parts, axis=-1), kernel)
     return z if bias is None else step.shift(z, bias)

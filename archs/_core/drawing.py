@@ -1,4 +1,4 @@
-"""What a model of `archs.draw` draws, step by step, from its prior or of an image; and estimates of the likelihood.
+"""Drawing by a model of `archs.draw`, step by step, from its prior or of an image; and estimates of the likelihood.
 
 All of it runs within a graph, too. Where images are given they are (batch, rows, columns, 1), from 0 to 1.
 """
@@ -158,7 +158,7 @@ def _is_reader(layer):
 
 
 def glimpses(model, images):
-    """Where a model looked at images, in each step.
+    """Tells where a model looked at images, in each step.
 
     Args:
         model: of `archs.draw_classifier`.
@@ -179,7 +179,7 @@ def glimpses(model, images):
 
 
 def boxes(found, way):
-    """What `draw` or `glimpses` tells of the windows that read or write, as one tensor (batch, steps, 4)."""
+    """The windows that read or write, as `draw` or `glimpses` tells of them, as one tensor (batch, steps, 4)."""
     return ops.stack([found[f"{way}_{name}"] for name in ("x", "y", "side", "deviation")], axis=-1)
 
 
@@ -198,7 +198,7 @@ def _states(cell, sequences, memory, mask=None):
 
 
 def _run(model, noise, images):
-    """What the cell tells of all steps, the parameters of the density after each, and the density."""
+    """Runs the cell: what it tells of all steps, the parameters of the density after each, and the density."""
     cell, outputs, density = _parts_of(model)
     noise, latents = ops.convert_to_tensor(noise), model.input["noise"].shape[-1]
     if len(noise.shape) != 3 or noise.shape[-1] != latents or noise.shape[1] == 0:

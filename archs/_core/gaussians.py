@@ -24,7 +24,7 @@ def standard(like):
 
 
 def drawn(distribution, noise):
-    """What the noise (..., n), standard normal, draws from a distribution (..., n)."""
+    """Draws from a distribution (..., n) by the noise (..., n), standard normal."""
     means, deviations = distribution
     return means + deviations * ops.cast(noise, means.dtype)
 

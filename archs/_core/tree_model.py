@@ -1,4 +1,4 @@
-"""What the architectures over trees share: their inputs, the tree, dropout around it and the dense layer above."""
+"""Parts that the architectures over trees share: inputs, the tree, dropout around it and the dense layer above."""
 
 import keras
 
