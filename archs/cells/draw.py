@@ -241,7 +241,7 @@ class DRAWCell(Cell):
         return means, ops.exp(logs)
 
     def _written(self, h, step):
-        """Computes what is added to the canvas, (batch, rows * columns), from the output (batch, size) of the decoder."""
+        """Computes what the canvas gets, (batch, rows * columns), from the output (batch, size) of the decoder."""
         written = dense(step, [h], self.write_kernel, self.write_bias)
         return self._window("write", h, step).write(written) if self.write_size else written
 

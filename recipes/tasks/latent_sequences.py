@@ -53,11 +53,11 @@ class LatentSequences(Task):
         return []
 
     def answered(self, vectors):
-        """What the signature `sample` answers for drawn vectors (batch, time, features): a dict."""
+        """Returns the answer of the signature `sample` for drawn vectors (batch, time, features): a dict."""
         raise NotImplementedError
 
     def expected(self, means):
-        """What the signature `reconstruct` answers for the means of the density, likewise."""
+        """Returns the answer of the signature `reconstruct` for the means of the density, likewise."""
         raise NotImplementedError
 
     def learn(self, splits):

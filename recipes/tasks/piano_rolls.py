@@ -149,7 +149,7 @@ class PianoRolls(Task):
         return {"test_nll": float(np.average(per_frame, weights=frames))} | self.baselines(splits)
 
     def baselines(self, splits):
-        """What a frame costs two models that know each key only."""
+        """Costs of a frame by two models that know each key only."""
         known, asked = (pairs(split["roll"], split["roll_length"]) for split in (splits.train, splits.test))
         return {
             "key_frequencies": key_nll([np.zeros_like(known[0]), known[1]], [np.zeros_like(asked[0]), asked[1]]),

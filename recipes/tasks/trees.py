@@ -120,7 +120,7 @@ class Trees(Task):
         model.compile(self.optimizer(steps), loss, metrics=metrics)
 
     def answer(self, trees, logits):
-        """What `serving_default` returns."""
+        """Returns the answer of `serving_default`."""
         is_node = tf.range(tf.shape(trees.words)[1]) < trees.counts[:, None]
         labels = tf.gather(tf.constant(self.labels), tf.argmax(logits, axis=-1))
         return {
