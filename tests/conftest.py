@@ -30,5 +30,5 @@ def pytest_collection_finish():
 
 def pytest_runtest_teardown():
     """Frees what TensorFlow keeps of each function that ever ran, in a long run gigabytes."""
-    if next(_ended) % 150 == 0:
+    if next(_ended) % 50 == 0:
         keras.backend.clear_session()
