@@ -1,4 +1,4 @@
-"""What is (MAX 2 9 (MIN 4 7) 0)? A child-sum Tree-LSTM computes nested operations, also deeper than it was trained on.
+"""Nested operations, such as (MAX 2 9 (MIN 4 7) 0), by a child-sum Tree-LSTM, also deeper than it was trained on.
 
     python -m recipes train tree_lstm_listops
     python -m recipes train tree_lstm_listops --model=stacked_lstm

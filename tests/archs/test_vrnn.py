@@ -13,7 +13,7 @@ AWAY = np.array([[0.4, -0.9, 1.3], [1.0, 0.2, -0.5]])  # two sequences, from the
 
 
 def raw(deviation):
-    """What softplus makes the deviation of, but for the floor."""
+    """Inverts the softplus of a deviation, but for the floor."""
     return np.log(np.expm1(deviation - 1e-4))
 
 
