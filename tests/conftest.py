@@ -3,6 +3,7 @@
 import collections
 import gc
 import itertools
+import zlib
 
 import keras
 import pytest
@@ -11,15 +12,25 @@ _ended = itertools.count(1)
 
 
 @pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items):
-    """Of a test that is marked `sampled(n)`, every n-th case stays fast and the others are slow."""
-    numbers = collections.Counter()
+def pytest_collection_modifyitems(config, items):
+    """Of a test that is marked `sampled(n)`, and of each test of conformance, some cases stay fast, others are slow.
+
+    Of a test of conformance it is every third, of each test others, so that every cell is in some tests. With `-k`,
+    which asks for a cell by name, all cases stay fast.
+    """
+    if config.option.keyword:
+        return
+    cases = collections.defaultdict(list)
     for item in items:
-        if mark := item.get_closest_marker("sampled"):
-            test = item.nodeid.partition("[")[0]
-            if numbers[test] % mark.args[0]:
+        if not item.get_closest_marker("slow"):
+            cases[item.nodeid.partition("[")[0]].append(item)
+    for test, of_test in cases.items():
+        mark = of_test[0].get_closest_marker("sampled")
+        n = mark.args[0] if mark else 3 if test.startswith("tests/conformance/") else 1
+        first = zlib.crc32(test.encode()) % min(n, len(of_test))
+        for number, item in enumerate(of_test):
+            if (number - first) % n:
                 item.add_marker("slow")
-            numbers[test] += 1
 
 
 def pytest_collection_finish():

@@ -81,7 +81,6 @@ def test_architecture_trains_a_step_with_every_weight(arch, name):
         assert np.abs(gradient).max() > 0, weight.path
 
 
-@pytest.mark.sampled(3)
 @each_architecture_of_lengths_and_cell
 def test_padding_never_changes_the_answer(arch, name):
     check_padding(small_model(arch, **of_cell(name), lengths=True))
@@ -127,7 +126,6 @@ def check_gradients(model):
     np.testing.assert_allclose(*losses, rtol=1e-5)
 
 
-@pytest.mark.sampled(3)
 @each_architecture_and_few_cells
 def test_architecture_reloads_and_trains_on(arch, name, tmp_path):
     check_reload(small_model(arch, **of_cell(name), **taken(arch, lengths=True, dropout=0.1)), tmp_path)
@@ -255,7 +253,6 @@ def test_every_factory_with_residual_layers_is_tried_with_them():
     assert tried == {arch for arch in ARCHS if "residual" in inspect.signature(archs.get(arch, "arch")).parameters}
 
 
-@pytest.mark.sampled(3)
 @each_architecture_of_lengths
 def test_two_models_with_names_are_layers_of_one(arch, tmp_path):
     left, right = (small_model(arch, lengths=True, name=name) for name in ("left", "right"))

@@ -155,7 +155,6 @@ OWN_ARGUMENTS = [
 ]
 
 
-@pytest.mark.sampled(3)
 @pytest.mark.parametrize(("name", "argument"), OWN_ARGUMENTS)
 def test_every_argument_of_its_own_acts(name, argument):
     value = non_default(name, argument, arguments_of(archs.get(name, "cell"))[argument])
@@ -254,7 +253,6 @@ def roles_of(cell, memories, rows=100):
     return found
 
 
-@pytest.mark.sampled(3)
 @each_case
 def test_gates_have_the_roles_that_they_play(name, case):
     cell = recurrent(name, case=case | {"use_bias": True}).cell

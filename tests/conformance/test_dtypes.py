@@ -15,7 +15,6 @@ def test_dtype_follows_the_policy_of_the_cell(name):
     assert {w.dtype for w in layer.weights} == {"float32"}
 
 
-@pytest.mark.sampled(3)
 @each_cell
 @pytest.mark.parametrize("dtype", ["mixed_bfloat16", "mixed_float16"])
 def test_mixed_precision(name, dtype):

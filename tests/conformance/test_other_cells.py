@@ -38,7 +38,6 @@ WRAPPING = (
 FOREIGN = [keras.layers.LSTMCell, keras.layers.GRUCell, keras.layers.SimpleRNNCell, PlainCell]
 
 
-@pytest.mark.sampled(3)
 @pytest.mark.parametrize("arch", [arch for arch in ARCHS if takes(arch, "cell") and arch not in WRAPPING])
 @pytest.mark.parametrize("cell", [*FOREIGN, lambda units: keras.layers.GRUCell(units)])
 def test_architecture_takes_cells_of_others(arch, cell, tmp_path):

@@ -51,7 +51,6 @@ def padded(model, padding):
     return dict.fromkeys(model.input, together), [dict.fromkeys(model.input, row) for row in alone]
 
 
-@pytest.mark.sampled(3)
 @each_of_tokens
 @each_padding
 def test_token_zero_is_padding_wherever_it_stands(arch, padding, tmp_path):
@@ -84,7 +83,6 @@ def test_one_answer_is_blind_to_token_zero(arch, padding):
 TIED = [(arch, {"tied": True, "features": UNITS}) for arch in ("stacked_lstm", "generative_lstm")]
 
 
-@pytest.mark.sampled(3)
 @pytest.mark.parametrize(("arch", "options"), [*((arch, {}) for arch in OF_STEPS), *TIED])
 @each_padding
 def test_training_leaves_the_padding_out(arch, options, padding):
