@@ -62,6 +62,8 @@ class Loops:
         if call.memory is not None or compiling.is_within_xla():
             return _run(loop, *arrays, weights)
         is_compiled = self.is_compiled(cell, training, jit_compile)
+        if is_compiled and _is_traceable(cell):
+            loop = self._latest(loop)  # Keras traces a training step twice
         (rows, steps, _), count = sequences.shape, tf.shape(sequences)[0]
         counts, room = compiling.parts(rows, count)
         if (training or len(counts) == 1) and not is_compiled:  # in training, halves that are not compiled gain nothing

@@ -7,6 +7,7 @@ import tensorflow as tf
 
 import archs
 from archs._core import compiling
+from archs._core.fused_loop import FusedLoop
 from tests.conformance import catalog
 from tests.conformance.catalog import FEATURES
 
@@ -204,6 +205,18 @@ def test_within_a_model_that_is_compiled_as_a_whole_it_is_not_compiled_apart(mon
     step(x, mask)
     tf.function(step.python_function, jit_compile=True)(x, mask)
     assert asked == [True]
+
+
+def test_a_compiled_loop_is_traced_once_for_all_graphs(monkeypatch):
+    traced, backward = [], FusedLoop.backward
+    monkeypatch.setattr(FusedLoop, "backward", lambda *arguments: traced.append(True) or backward(*arguments))
+    layer, batch = layer_of("lstm"), batch_of(20, 6)
+    expect_equal(*(step_of(layer)(*batch) for _ in range(2)), 0)
+    assert len(traced) == 1
+    before = step_of(layer)(*batch)[0]
+    layer.cell.activation = keras.activations.relu
+    assert np.abs(step_of(layer)(*batch)[0] - before).max() > 1e-3
+    assert len(traced) == 2
 
 
 @pytest.mark.sampled(4)
