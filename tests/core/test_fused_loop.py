@@ -143,9 +143,10 @@ def test_a_kernel_that_differs_between_steps_is_left_to_autodiff():
 
 
 @pytest.mark.parametrize(
-    "name", [n if n in SOME else pytest.param(n, marks=pytest.mark.slow) for n in archs.list_cells()]
+    ("name", "compiled"),
+    [(n, True) if n in SOME else pytest.param(n, True, marks=pytest.mark.slow) for n in archs.list_cells()]
+    + [pytest.param(n, False, marks=pytest.mark.slow) for n in SOME],
 )
-@pytest.mark.parametrize("compiled", [pytest.param(False, marks=pytest.mark.slow), True])
 def test_gradients_see_the_dropout_masks_of_the_outputs(name, compiled):
     results, x = [], tf.constant(np.random.default_rng(0).normal(size=(3, 5, 4)))
     for kind in (archs.Recurrent, keras.layers.RNN):
