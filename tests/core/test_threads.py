@@ -9,7 +9,7 @@ import tensorflow as tf
 
 import archs
 from archs._core import calls
-from tests.conformance import catalog
+from tests.conformance import catalog, trees
 from tests.conformance.catalog import BATCH, FEATURES, TIME, UNITS, random
 
 THREADS = 8
@@ -189,3 +189,20 @@ def test_texts_are_generated_in_threads():
         return numpy(archs.generation.generate(model, tokens, max_new_tokens=4, seed=3))
 
     expect_same(write, requests, beside=[lambda: model(requests[0], training=True)])
+
+
+@pytest.mark.parametrize("arch", catalog.TREE_ARCHS)
+def test_trees_are_answered_beside_training(arch):
+    model = archs.create(arch, kind="arch", **catalog.small(arch), dropout=0.5)
+    catalog.randomize(model)
+    requests = [
+        {"inputs": trees.vectors(seed=[2, i]), "children": trees.batch(2, leaves=(i + 1, 4, 6), seed=[4, i])[2]}
+        for i in range(3)
+    ]
+
+    def train():
+        with tf.GradientTape() as tape:
+            loss = tf.reduce_sum(model(requests[0], training=True) ** 2)
+        tape.gradient(loss, [w.value for w in model.trainable_weights])
+
+    expect_same(lambda request: numpy(model(request)), requests, beside=[train])
