@@ -60,22 +60,26 @@ class FusedLoop:
 
     @functools.cached_property
     def as_a_graph(self):
-        """`forward` and `backward`, each traced once."""
-        return self._functions(jit_compile=False)
+        """`forward` and `backward` for eager calls, traced for few shapes."""
+        return self._functions(reduce_retracing=True)
+
+    @functools.cached_property
+    def within_a_graph(self):
+        """`forward` and `backward` for a graph around them, which has the static shapes of its own."""
+        return self._functions()
 
     @functools.cached_property
     def compiled(self):
         return self._functions(jit_compile=True)
 
-    def _functions(self, jit_compile):
+    def _functions(self, **options):
         def forward(*arguments, keep_all):
             return self.forward(*arguments, keep_all=keep_all)
 
         def backward(*arguments):
             return self.backward(*arguments)
 
-        options = {"jit_compile": jit_compile, "autograph": False, "reduce_retracing": True}
-        return tf.function(forward, **options), tf.function(backward, **options)
+        return tuple(tf.function(one, autograph=False, **options) for one in (forward, backward))
 
     def step(self, x, states, weights, held, t=None, product=multiply, squash=scaled_tanh):
         """The new states, with `product(a, kernel)` for every recurrent product and `squash` for gates.

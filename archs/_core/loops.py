@@ -61,13 +61,13 @@ class Loops:
             return self._run_eagerly(loop, *arrays, weights)
         if call.memory is not None or compiling.is_within_xla():
             return _run(loop, *arrays, weights)
-        is_compiled = self.is_compiled(cell, training, jit_compile)
-        if is_compiled and _is_traceable(cell):
+        is_traceable, is_compiled = _is_traceable(cell), self.is_compiled(cell, training, jit_compile)
+        if is_traceable:
             loop = self._latest(loop)  # Keras traces a training step twice
         (rows, steps, _), count = sequences.shape, tf.shape(sequences)[0]
         counts, room = compiling.parts(rows, count)
         if (training or len(counts) == 1) and not is_compiled:  # in training, halves that are not compiled gain nothing
-            return _run(loop, *arrays, weights)
+            return _run(loop, *arrays, weights, functions=loop.within_a_graph if training and is_traceable else None)
         if mask is not None:
             arrays = sequences, states, tf.broadcast_to(mask, tf.shape(sequences)[:2]), call.masks
         by_part = []
