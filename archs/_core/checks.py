@@ -97,7 +97,13 @@ def dense(name, values):
     Raises:
         ValueError: rows of different lengths, in a RaggedTensor or in lists; the message says how to pad them.
     """
+    is_tree = name == "children"  # of which 0 is the first node, no padding
     if hasattr(values, "row_lengths"):
+        if is_tree:
+            raise ValueError(
+                f"Expected `{name}` to be padded by -1, received a RaggedTensor of shape {values.shape}. Give "
+                f"`{name}.to_tensor(-1)`."
+            )
         raise ValueError(
             f"Expected `{name}` to be padded, received a RaggedTensor of shape {values.shape}. Give "
             f"`{name}.to_tensor()` and, to a model with `lengths=True`, `{name}.row_lengths()` beside it."
@@ -108,6 +114,11 @@ def dense(name, values):
         try:
             return np.asarray(values)
         except ValueError:
+            if is_tree:
+                raise ValueError(
+                    f"Expected `{name}` to be padded by -1, to the same number of nodes and of children of each, "
+                    "received lists of different lengths."
+                ) from None
             raise ValueError(
                 f"Expected `{name}` to be padded, received lists of different lengths. Give "
                 f'`keras.utils.pad_sequences({name}, padding="post")` and, to a model with `lengths=True`, '

@@ -122,7 +122,7 @@ def test_10_000_leaves_are_too_many(task, model):
 @pytest.mark.parametrize(
     ("children", "message"),
     [
-        ([[1, 2], [0, -1], [-1, -1]], "one root each, received another number in the rows"),
+        ([[1, 2], [0, -1], [-1, -1]], r"one root each, received\W+0\W+in the rows"),
         ([[-1, -1], [0, 2], [1, -1]], "one root each|without cycles"),
         ([[1, -1], [1, -1], [-1, -1]], "with two parents, in the rows"),
         ([[1, 3], [-1, -1], [-1, -1]], "from 0 to below the number of nodes, or -1 for none"),
