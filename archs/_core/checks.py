@@ -170,6 +170,11 @@ def within(values, low, high, expected):
     return require(values, ops.logical_and(values >= low, values <= high), expected)
 
 
+def shares(name, values):
+    """The float tensor `values`, if all of them are from 0 to 1; see `require`."""
+    return require(values, ops.logical_and(values >= 0, values <= 1), f"Expected {name} from 0 to 1")
+
+
 def require(values, holds, expected):
     """The tensor `values`, if all of `holds` do, a bool tensor of the same shape.
 
@@ -188,12 +193,17 @@ def require(values, holds, expected):
 
 
 def asserted(values, holds, expected):
-    """`values` within a graph, where a check of TensorFlow fails unless all of `holds` do, a bool tensor."""
+    """`values` within a graph, where a check of TensorFlow fails unless all of `holds` do, of the same shape."""
     if keras.backend.backend() != "tensorflow":
         return values
     import tensorflow as tf  # for an error that a graph raises, which Keras has not
 
-    check = tf.debugging.Assert(tf.reduce_all(holds), [f"{expected}, received", values], summarize=5)
+    from archs._core.compiling import is_within_xla  # imports tensorflow
+
+    if is_within_xla():  # there is no error there
+        return values
+    wrong = tf.boolean_mask(values, tf.logical_not(holds))
+    check = tf.debugging.Assert(tf.reduce_all(holds), [f"{expected}, received", wrong], summarize=5)
     with tf.control_dependencies([check]):
         return tf.identity(values)
 

@@ -258,3 +258,33 @@ def test_a_classifier_learns_where_a_square_is():
     assert traced["read_x"].shape == (3, 2)
     for name, value in seen.items():
         np.testing.assert_allclose(traced[name], value, rtol=1e-4)
+
+
+@pytest.mark.parametrize("wrong", [255.0, -0.5, float("nan")])
+@pytest.mark.parametrize("density", ["bernoulli", "gaussian"])
+def test_pixels_are_from_0_to_1(wrong, density):
+    model, noise = model_of(density=density), np.zeros((3, 2, 1))
+    images = np.full((3, 2, 2, 1), 0.5)
+    images[1, 1, 0] = wrong
+    for ask in (
+        lambda: model({"inputs": images, "noise": noise}),
+        lambda: archs.drawing.draw(model, noise, images),
+        lambda: archs.drawing.log_weights(model, images, noise),
+    ):
+        with pytest.raises(ValueError, match=f"Expected pixels from 0 to 1, received {wrong}"):
+            ask()
+    with pytest.raises(tf.errors.InvalidArgumentError, match="Expected pixels from 0 to 1, received"):
+        model.predict({"inputs": images, "noise": noise}, verbose=0)
+
+
+def test_images_fit_noise_and_model():
+    model, noise, images = model_of(), np.zeros((3, 2, 1)), np.zeros((2, 2, 2, 1))
+    for ask in (archs.drawing.draw, lambda model, noise, images: archs.drawing.log_weights(model, images, noise)):
+        with pytest.raises(ValueError, match="Expected an image for each of 3 rows of noise, or one, received 2"):
+            ask(model, noise, images)
+    with pytest.raises(ValueError, match=r"`images` of shape \(batch, 2, 2, 1\), received None"):
+        archs.drawing.log_weights(model, None, noise)
+    reader = archs.draw_classifier((4, 4, 1), 6, 2, read_size=2)
+    for shape in ((3, 4, 4, 3), (3, 4, 4)):
+        with pytest.raises(ValueError, match=r"`images` of shape \(batch, 4, 4, 1\), received \(3, 4, 4"):
+            archs.drawing.glimpses(reader, np.zeros(shape))
