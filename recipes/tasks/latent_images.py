@@ -73,10 +73,10 @@ class LatentImages(Task):
 
         def checked(inputs):
             inputs = signatures.checked_rows(inputs)
-            checks = [expect(inputs["seed"] >= 0, "seed: expected 0 or more")]
+            checks = [expect(inputs["seed"] >= 0, "seed: expected 0 or more", inputs["seed"])]
             if "draws" in inputs:
                 is_right = (inputs["draws"] > 0) & (inputs["draws"] <= MOST_DRAWS)
-                checks.append(expect(is_right, f"draws: expected 1 to {MOST_DRAWS}"))
+                checks.append(expect(is_right, f"draws: expected 1 to {MOST_DRAWS}", inputs["draws"]))
             return signatures.checked(inputs, *checks)
 
         def noise(seed, use):

@@ -111,11 +111,11 @@ class LatentSequences(Task):
 
         def numbers(inputs):
             inputs = signatures.checked_rows(inputs)
-            checks = [expect(inputs["seed"] >= 0, "seed: expected 0 or more")]
+            checks = [expect(inputs["seed"] >= 0, "seed: expected 0 or more", inputs["seed"])]
             for one, most in (("draws", MOST_DRAWS), ("steps", signatures.LIMIT)):
                 if one in inputs:
                     is_right = (inputs[one] > 0) & (inputs[one] <= most)
-                    checks.append(expect(is_right, f"{one}: expected 1 to {most}"))
+                    checks.append(expect(is_right, f"{one}: expected 1 to {most}", inputs[one]))
             return signatures.checked(inputs, *checks)
 
         def serving_default(inputs):
@@ -196,7 +196,7 @@ class LatentRolls(LatentSequences, PianoRolls):
     gain = 5.0  # as only 4 of 88 keys sound in a frame, it brings the mean square of the inputs to 1
 
     def checks(self, inputs):
-        return [expect(inputs["rolls"] <= 1, "rolls: expected 0 or 1")]
+        return [expect(inputs["rolls"] <= 1, "rolls: expected 0 or 1", inputs["rolls"])]
 
     def answered(self, vectors):
         return {"rolls": tf.cast(vectors, tf.uint8)}
@@ -262,8 +262,8 @@ class LatentSounds(LatentSequences):
         is_long = inputs["lengths"] >= self.features
         samples = tf.where(tf.sequence_mask(inputs["lengths"], tf.shape(inputs["samples"])[1]), inputs["samples"], 0)
         return [
-            expect(is_long, f"lengths: expected {self.features} or more"),
-            expect(tf.abs(samples) <= 1, "samples: expected numbers from -1 to 1"),
+            expect(is_long, f"lengths: expected {self.features} or more", inputs["lengths"]),
+            expect(tf.abs(samples) <= 1, "samples: expected numbers from -1 to 1", samples),
         ]
 
     def answered(self, vectors):
