@@ -201,36 +201,24 @@ class TreeLoop:
         rows = start + tf.range(WIDTH)
         return tf.where(rows < stop, rows, self.size + 1)
 
-    def taken(self, tensors, rows, first=0):
-        """The `rows` of tensors that begin with the row `first`; of what `padded` returned."""
-        if self.is_padded:
-            return [tf.gather(a, rows - first) for a in tensors]
-        # All rows of a level stand together: a slice is copied faster than they are gathered.
-        start = rows[0] - first
-        return [a[start : start + tf.shape(rows)[0]] for a in tensors]
-
-    def padded(self, tensors, fill=0):
-        """The tensors with rows for what is computed in vain, where there is such."""
-        return [_longer(a, fill) for a in tensors] if self.is_padded else list(tensors)
-
     def forward(self, x, *weights):
         """The states of all nodes, each (count, units)."""
         levels = self.levels
         x = tf.cast(x, self.wide)
         states, kernels = self.of_leaves(x if self.is_padded else x[: levels.leaves], weights)
         kernels = [tf.cast(kernel, self.dtype) for kernel in kernels]
-        (x,), (children,) = self.padded([x]), self.padded([levels.children], self.size)
         # After all nodes, a child that is none, zeros; and a place for what is computed in vain.
+        x, children = _longer(x, 0), _longer(levels.children, self.size)
         empty = self.size + 2 - tf.shape(states[0])[0]
         buffers = [tf.concat([s, tf.zeros((empty, self.node.units), self.wide)], 0) for s in states]
 
         def body(start, buffers):
             stop = levels.ends[start]
             rows = self.rows(start, stop)
-            x_rows, of_rows = self.taken([x, children], rows)
+            of_rows = tf.gather(children, rows)
             given = iter(kernels)
             new = self.step(
-                x_rows,
+                tf.gather(x, rows),
                 [tf.gather(buffer, of_rows) for buffer in buffers],
                 of_rows < self.size,
                 weights,
@@ -263,7 +251,8 @@ class TreeLoop:
             tape.watch([x_inner, *wide])
             new = self.step(x_inner, [tf.gather(s, children) for s in states], present, wide, product)
         turned = [tf.cast(tf.transpose(kernel), self.dtype) for kernel in kernels]
-        kept = [*self.padded([x_inner, *products]), *self.padded([children], self.size)]
+        kept = [_longer(z, 0) for z in (x_inner, *products)]
+        children = _longer(children, self.size)
         by_states = [_longer(tf.cast(by, self.wide), 0)]
         by_states += [tf.zeros_like(by_states[0]) for _ in node.states[1:]]
 
@@ -271,7 +260,8 @@ class TreeLoop:
             start = levels.starts[stop - 1]
             start = tf.maximum(start, stop - WIDTH) if self.is_padded else start
             rows = self.rows(start, stop)
-            x_rows, *z_rows, of_rows = self.taken(kept, rows, first)
+            x_rows, *z_rows = [tf.gather(a, rows - first) for a in kept]
+            of_rows = tf.gather(children, rows - first)
             replayed = iter(zip(z_rows, turned, strict=True))
             old = [tf.gather(s, of_rows) for s in states]
             with tf.GradientTape() as tape:
