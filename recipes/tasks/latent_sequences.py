@@ -100,7 +100,8 @@ class LatentSequences(Task):
     def signatures(self, model):
         """Sequences in; how likely they are, or what their latent variables say of them. Or sequences, drawn at random.
 
-        Each row has a seed, which alone decides what is drawn for it.
+        Each row has a seed, which alone decides what is drawn for it. `bound` is of one draw of the latent variables,
+        `importance_weighted` of `draws` others: it is the lower one in expectation, and not in each row.
         """
         name, density = self.asked.name, losses.Density(self.density, self.features, self.components)
         machine = _Latent(model) if self.is_latent else _Plain(model, density)
