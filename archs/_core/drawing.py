@@ -65,7 +65,7 @@ def drawing_model(cell, latents, *, density, steps, name):
     images = keras.Input((*shape, 1), name="inputs", dtype=wide)
     noise = keras.Input((steps, latents), name="noise", dtype=wide)
     layer = Recurrent(cell, return_state=True, name="recurrent")
-    _, canvas, divergence, *_ = layer(noise, memory=Pixels(dtype=wide, name="pixels")(images))
+    _, canvas, divergence, *_ = layer(noise, memory=Pixels(dtype=cell.dtype_policy.name, name="pixels")(images))
     # A loss or a client wants no half types: the answers have the dtype of the weights.
     outputs = CanvasOutputs(density, dtype=wide, name="outputs")(canvas, divergence)
     return SequenceModel({"inputs": images, "noise": noise}, outputs, name=name)
