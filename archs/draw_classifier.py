@@ -33,6 +33,7 @@ def draw_classifier(
 
     K. Gregor, I. Danihelka, A. Graves, D. J. Rezende, D. Wierstra, "DRAW: A Recurrent Neural Network For Image
     Generation", ICML 2015, section 4.1. Where a trained model looked, `archs.tracing.trace` tells.
+    Departures from the paper: see `archs.DRAWReaderCell`.
 
     Args:
         features: (rows, columns, 1) of an image.

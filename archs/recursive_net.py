@@ -30,6 +30,8 @@ def recursive_net(
     Networks", ICML 2011; with a tensor, the RNTN: R. Socher et al., "Recursive Deep Models for Semantic
     Compositionality Over a Sentiment Treebank", EMNLP 2013, sections 4.1 and 4.3.
 
+    Departures from the papers, whose texts could not be had: see `archs.RecursiveNode` and `archs.RNTNNode`.
+
     A tree is given as `archs.Tree` takes it: for each of its nodes the places of its children. Padding is a node
     without children and without a parent. It changes no answer. With `return_nodes` the output carries the mask of the
     nodes, so that losses and metrics of Keras leave the padding out.

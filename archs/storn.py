@@ -32,6 +32,8 @@ def storn(
     before, and says what the inputs are. The divergence is that of what the recognition network says from a standard
     normal prior. Training, likelihoods and samples are as of `archs.vrnn`.
 
+    Departures from the paper, of which no more than the beginning could be read: see `archs.STORNCell`.
+
     Masks: what a mask leaves out is not read, be it made of `lengths`, or one that arrives with the inputs. Both
     outputs carry the mask, so that losses and metrics of Keras leave the padding out, and there the divergence is zero.
 

@@ -29,6 +29,8 @@ def tree_lstm(
     Networks", ACL 2015, section 4.1. The two nodes of the paper: `"nary_lstm"`, for constituency trees, and
     `"child_sum_lstm"`, for dependency trees, whose nodes have any number of children in no order.
 
+    Departures from the paper, whose text could not be had: see `archs.NaryLSTMNode` and `archs.ChildSumLSTMNode`.
+
     A tree is given as `archs.Tree` takes it: for each of its nodes the places of its children. Padding is a node
     without children and without a parent. It changes no answer. With `return_nodes` the output carries the mask of the
     nodes, so that losses and metrics of Keras leave the padding out.

@@ -37,6 +37,8 @@ def vrnn(
     bound of the negative log-likelihood; `archs.losses.DivergenceSchedule` keeps the latents in use.
     `archs.latents.log_weights` estimates the likelihood, `archs.latents.sample` draws sequences.
 
+    Departures from the paper, whose text could not be had whole: see `archs.VRNNCell`.
+
     Masks: what a mask leaves out is not read, be it made of `lengths`, or one that arrives with the inputs. Both
     outputs carry the mask, so that losses and metrics of Keras leave the padding out, and there the divergence is zero.
 

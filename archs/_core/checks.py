@@ -97,7 +97,13 @@ def dense(name, values):
     Raises:
         ValueError: rows of different lengths, in a RaggedTensor or in lists; the message says how to pad them.
     """
+    is_tree = name == "children"  # of which 0 is the first node, no padding
     if hasattr(values, "row_lengths"):
+        if is_tree:
+            raise ValueError(
+                f"Expected `{name}` to be padded by -1, received a RaggedTensor of shape {values.shape}. Give "
+                f"`{name}.to_tensor(-1)`."
+            )
         raise ValueError(
             f"Expected `{name}` to be padded, received a RaggedTensor of shape {values.shape}. Give "
             f"`{name}.to_tensor()` and, to a model with `lengths=True`, `{name}.row_lengths()` beside it."
@@ -108,6 +114,11 @@ def dense(name, values):
         try:
             return np.asarray(values)
         except ValueError:
+            if is_tree:
+                raise ValueError(
+                    f"Expected `{name}` to be padded by -1, to the same number of nodes and of children of each, "
+                    "received lists of different lengths."
+                ) from None
             raise ValueError(
                 f"Expected `{name}` to be padded, received lists of different lengths. Give "
                 f'`keras.utils.pad_sequences({name}, padding="post")` and, to a model with `lengths=True`, '
@@ -159,6 +170,11 @@ def within(values, low, high, expected):
     return require(values, ops.logical_and(values >= low, values <= high), expected)
 
 
+def shares(name, values):
+    """The float tensor `values`, if all of them are from 0 to 1; see `require`."""
+    return require(values, ops.logical_and(values >= 0, values <= 1), f"Expected {name} from 0 to 1")
+
+
 def require(values, holds, expected):
     """The tensor `values`, if all of `holds` do, a bool tensor of the same shape.
 
@@ -177,12 +193,17 @@ def require(values, holds, expected):
 
 
 def asserted(values, holds, expected):
-    """`values` within a graph, where a check of TensorFlow fails unless all of `holds` do, a bool tensor."""
+    """`values` within a graph, where a check of TensorFlow fails unless all of `holds` do, of the same shape."""
     if keras.backend.backend() != "tensorflow":
         return values
     import tensorflow as tf  # for an error that a graph raises, which Keras has not
 
-    check = tf.debugging.Assert(tf.reduce_all(holds), [f"{expected}, received", values], summarize=5)
+    from archs._core.compiling import is_within_xla  # imports tensorflow
+
+    if is_within_xla():  # there is no error there
+        return values
+    wrong = tf.boolean_mask(values, tf.logical_not(holds))
+    check = tf.debugging.Assert(tf.reduce_all(holds), [f"{expected}, received", wrong], summarize=5)
     with tf.control_dependencies([check]):
         return tf.identity(values)
 

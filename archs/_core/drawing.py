@@ -15,6 +15,18 @@ from archs._core.registry import entry
 
 
 @keras.saving.register_keras_serializable(package="archs")
+class Pixels(keras.layers.Layer):
+    """Takes the channel off grey images (batch, rows, columns, 1), whose pixels have to be from 0 to 1."""
+
+    def call(self, images):
+        return _pixels(images)
+
+
+def _pixels(images):
+    return checks.shares("pixels", images[..., 0])
+
+
+@keras.saving.register_keras_serializable(package="archs")
 class CanvasOutputs(keras.layers.Layer):
     """Makes of a canvas the parameters of a density, and of the divergence a number for each row.
 
@@ -53,7 +65,7 @@ def drawing_model(cell, latents, *, density, steps, name):
     images = keras.Input((*shape, 1), name="inputs", dtype=wide)
     noise = keras.Input((steps, latents), name="noise", dtype=wide)
     layer = Recurrent(cell, return_state=True, name="recurrent")
-    _, canvas, divergence, *_ = layer(noise, memory=ops.reshape(images, (-1, *shape)))
+    _, canvas, divergence, *_ = layer(noise, memory=Pixels(dtype=cell.dtype_policy.name, name="pixels")(images))
     # A loss or a client wants no half types: the answers have the dtype of the weights.
     outputs = CanvasOutputs(density, dtype=wide, name="outputs")(canvas, divergence)
     return SequenceModel({"inputs": images, "noise": noise}, outputs, name=name)
@@ -115,7 +127,8 @@ def draw(model, noise, images=None):
         the first. Of float32 at least.
 
     Raises:
-        ValueError: the model is another one, or the noise or the images are of another shape.
+        ValueError: the model is another one, or the noise or the images are of another shape, or a pixel is not from 0
+            to 1; in a graph of TensorFlow, InvalidArgumentError.
     """
     found, parameters, density = _run(model, noise, images)
     pixels = density.mean(parameters)
@@ -141,7 +154,7 @@ def log_weights(model, images, noise):
     Raises:
         ValueError: see `draw`.
     """
-    found, parameters, density = _run(model, noise, images)
+    found, parameters, density = _run(model, noise, _checked_images(images, _parts_of(model)[0]))
     posterior = found["means"], found["deviations"]
     ratios = gaussians.log_ratio(noise, posterior, gaussians.standard(posterior))
     images = ops.reshape(images, (-1, density.features))
@@ -168,12 +181,12 @@ def glimpses(model, images):
         A dict of `read_x`, `read_y`, `read_side`, `read_deviation` and `read_intensity`, as `draw` has them.
 
     Raises:
-        ValueError: the model is another one.
+        ValueError: the model is another one, or the images are of another shape.
     """
     layer = next((layer for layer in getattr(model, "layers", []) if _is_reader(layer)), None)
     if layer is None:
         raise ValueError(f"Expected a model of `draw_classifier`, received {getattr(model, 'name', model)!r}.")
-    images = ops.convert_to_tensor(images)
+    images = _checked_images(images, layer.cell)
     zeros = ops.zeros((ops.shape(images)[0], *layer.input[0].shape[1:]))
     return layer.cell.observed(_states(layer.cell, zeros, images[..., 0]))
 
@@ -197,6 +210,16 @@ def _states(cell, sequences, memory, mask=None):
     return [ops.transpose(state, (1, 0, 2)) for state in seen]
 
 
+def _checked_images(images, cell):
+    """Images as a tensor, if they have the size that a cell reads."""
+    shape = (cell.rows, cell.columns, 1)
+    images = None if images is None else ops.convert_to_tensor(images)
+    received = None if images is None else tuple(images.shape)
+    if images is None or received[1:] != shape:
+        raise ValueError(f"Expected `images` of shape (batch, {', '.join(map(str, shape))}), received {received}.")
+    return images
+
+
 def _run(model, noise, images):
     """Runs the cell: what it tells of all steps, the parameters of the density after each, and the density."""
     cell, outputs, density = _parts_of(model)
@@ -206,12 +229,11 @@ def _run(model, noise, images):
     if images is None:
         memory, mask = ops.zeros((1, cell.rows, cell.columns)), ops.zeros((1, cell.rows), "bool")
     else:
-        images, mask = ops.convert_to_tensor(images), None
-        if tuple(images.shape[1:]) != (cell.rows, cell.columns, 1):
-            shape = f"(batch, {cell.rows}, {cell.columns}, 1)"
-            raise ValueError(f"Expected `images` of shape {shape}, received {tuple(images.shape)}.")
-        memory = images[..., 0]
-
+        images, mask = _checked_images(images, cell), None
+        rows = noise.shape[0], images.shape[0]
+        if None not in rows and rows[0] != rows[1] != 1:
+            raise ValueError(f"Expected an image for each of {rows[0]} rows of noise, or one, received {rows[1]}.")
+        memory = _pixels(images)
     seen = _states(cell, noise, memory, mask)
     parameters = outputs(widen(seen[0]), widen(seen[1]))["canvas"]
     return cell.observed(seen), parameters, density

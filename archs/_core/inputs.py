@@ -45,13 +45,20 @@ class TiedEmbedding(keras.layers.ReversibleEmbedding):
 
 @keras.saving.register_keras_serializable(package="archs")
 class WithNoise(keras.layers.Layer):
-    """Puts noise (batch, time, m) beside vectors (batch, time, n), whose mask stays."""
+    """Puts noise (batch, time, m) beside vectors (batch, time, n), whose mask stays.
+
+    Raises:
+        ValueError: they have another number of time steps. In a graph that does not know it, InvalidArgumentError.
+    """
 
     def __init__(self, **kwargs):
         super().__init__(**kwargs)
         self.supports_masking = True
 
     def call(self, sequences, noise):
+        pair = sequences.shape[1], noise.shape[1]
+        if None not in pair and pair[0] != pair[1]:
+            raise ValueError(f"Expected noise for each of {pair[0]} time steps, received that of {pair[1]}.")
         return ops.concatenate([sequences, noise], axis=-1)
 
 

@@ -6,6 +6,7 @@ All of it runs within a graph, too.
 import keras
 from keras import ops
 
+from archs._core import checks
 from archs._core.inputs import sequence_inputs
 from archs._core.losses import Density
 from archs._core.model import SequenceModel
@@ -76,6 +77,25 @@ def parts_of(model):
     return cell, Density(outputs.density, cell.features, outputs.components)
 
 
+def _checked(name, values, *shape):
+    """The values as a tensor, if it has the shape, of which None, or a tensor of one number, is any size."""
+    values = ops.convert_to_tensor(values)
+    if getattr(values.shape, "rank", 0) is None:  # TensorFlow does not know it within a graph
+        return values
+    received = tuple(values.shape)
+    sizes = [size if isinstance(size, int) else None for size in shape]
+    if len(received) != len(sizes) or any(
+        None not in pair and len(set(pair)) > 1 for pair in zip(received, sizes, strict=True)
+    ):
+        expected = ", ".join("any" if size is None else str(size) for size in sizes)
+        raise ValueError(f"Expected `{name}` of shape ({expected}), received {received}.")
+    return values
+
+
+def _count(name, value):
+    return value if ops.is_tensor(value) else checks.positive_integer(name, value)
+
+
 def log_weights(model, inputs, targets, noise, counted, samples):
     r"""Estimates of the log-likelihood of sequences, \log p(x, z) - \log q(z | x) for z drawn from the posterior q.
 
@@ -94,8 +114,16 @@ def log_weights(model, inputs, targets, noise, counted, samples):
 
     Returns:
         Float tensor (batch, samples), in nats, summed over the steps that count.
+
+    Raises:
+        ValueError: the model is another one, or an argument is of another shape.
     """
     cell, density = parts_of(model)
+    samples = _count("samples", samples)
+    inputs = _checked("inputs", inputs, None, None, cell.features)
+    batch, steps, _ = inputs.shape
+    targets = _checked("targets", targets, batch, steps, cell.features)
+    counted = _checked("counted", counted, batch, steps)
     rows, time = ops.shape(inputs)[0], ops.shape(inputs)[1]
     by_step = [
         ops.transpose(ops.cast(a, "float32"), (1, 0, *range(2, len(a.shape)))) for a in (inputs, targets, counted)
@@ -106,7 +134,8 @@ def log_weights(model, inputs, targets, noise, counted, samples):
 
     def body(t, states, total):
         x, target, counts = (repeated(ops.take(a, t, axis=0)) for a in by_step)
-        drawn = ops.reshape(noise(t), (rows * samples, cell.latents))
+        drawn = _checked("noise", noise(t), batch, samples, cell.latents)
+        drawn = ops.reshape(drawn, (rows * samples, cell.latents))
         theta, ratio, states = cell.infer(ops.concatenate([x, ops.cast(drawn, x.dtype)], axis=-1), states)
         gain = density.log_likelihood(target, theta) + ops.cast(ratio, "float32")
         return t + 1, list(states), total + ops.where(counts > 0, gain, 0)
@@ -131,12 +160,17 @@ def sample(model, noise, draws, steps, rows, scale=1.0):
 
     Returns:
         Float tensor (rows, steps, features).
+
+    Raises:
+        ValueError: the model is another one, or a number or what a function returns is of another shape.
     """
     cell, density = parts_of(model)
+    steps, rows = _count("steps", steps), _count("rows", rows)
 
     def body(t, states, seen):
-        latents, theta = cell.imagine(ops.cast(noise(t), cell.compute_dtype), states)
-        x = density.draw(theta, *draws(t))
+        drawn = _checked("noise", noise(t), rows, cell.latents)
+        latents, theta = cell.imagine(ops.cast(drawn, cell.compute_dtype), states)
+        x = density.draw(theta, *(_checked("draws", a, rows, cell.features) for a in draws(t)))
         states = cell.advance(ops.cast(scale * x, cell.compute_dtype), latents, states)
         return t + 1, list(states), ops.slice_update(seen, (t, 0, 0), x[None])
 

@@ -107,7 +107,7 @@ class Density:
         size: number of parameters.
 
     Raises:
-        ValueError: an argument is out of its range.
+        ValueError: an argument is out of its range; and in a call, vectors or parameters of another size.
 
     Example:
 
@@ -124,10 +124,21 @@ class Density:
         d, k = self.features, self.components
         self.size = {"bernoulli": d, "gaussian": 2 * d, "mixture": k + 2 * k * d}[kind]
 
+    def _given(self, name, values, size):
+        """Floats (..., size), in single precision at least. Of another size they might fit by broadcasting."""
+        values = ops.convert_to_tensor(values)
+        is_known = getattr(values.shape, "rank", 0) is not None  # in a graph of TensorFlow it may not be
+        if is_known and tuple(values.shape)[-1:] not in ((size,), (None,)):
+            raise ValueError(
+                f"Expected `{name}` of shape (..., {size}) for a density {self.kind!r} of {self.features} features, "
+                f"received {tuple(values.shape)}."
+            )
+        return widen(values)
+
     def _split(self, parameters):
         """Logits (..., K), means and deviations (..., K, d) of the components."""
         d, k = self.features, self.components
-        logits, means, raw = ops.split(widen(ops.convert_to_tensor(parameters)), [k, k + k * d], axis=-1)
+        logits, means, raw = ops.split(parameters, [k, k + k * d], axis=-1)
         means, raw = (ops.reshape(a, (*ops.shape(a)[:-1], k, d)) for a in (means, raw))
         return logits, means, deviation(raw)
 
@@ -142,8 +153,8 @@ class Density:
         Returns:
             A float tensor (...).
         """
-        parameters = widen(ops.convert_to_tensor(parameters))
-        x = ops.cast(x, parameters.dtype)
+        parameters = self._given("parameters", parameters, self.size)
+        x = ops.cast(self._given("x", x, self.features), parameters.dtype)
         if mask is not None:
             x, parameters = (ops.where(mask[..., None], a, 0) for a in (x, parameters))
         if self.kind == "bernoulli":
@@ -168,8 +179,9 @@ class Density:
         Returns:
             A float tensor (..., features).
         """
-        parameters = widen(ops.convert_to_tensor(parameters))
-        uniforms, normals = (ops.cast(a, parameters.dtype) for a in (uniforms, normals))
+        parameters = self._given("parameters", parameters, self.size)
+        pairs = {"uniforms": uniforms, "normals": normals}.items()
+        uniforms, normals = (ops.cast(self._given(*pair, self.features), parameters.dtype) for pair in pairs)
         if self.kind == "bernoulli":
             return ops.cast(uniforms < ops.sigmoid(parameters), parameters.dtype)
         if self.kind == "gaussian":
@@ -183,7 +195,7 @@ class Density:
 
     def mean(self, parameters):
         """The mean of the density, (..., features); of bits their probabilities."""
-        parameters = widen(ops.convert_to_tensor(parameters))
+        parameters = self._given("parameters", parameters, self.size)
         if self.kind == "bernoulli":
             return ops.sigmoid(parameters)
         if self.kind == "gaussian":
@@ -206,7 +218,7 @@ class NegativeLogLikelihood(keras.losses.Loss):
         reduction, name, dtype: of `keras.losses.Loss`.
 
     Call arguments:
-        y_true: float tensor (batch, time, features).
+        y_true: float tensor (batch, time, features), from 0 to 1 with `"bernoulli"`.
         y_pred: parameters of the density, (batch, time, size). What their mask leaves out does not count.
         sample_weight: None, or floats (batch,) or (batch, time).
 
@@ -214,7 +226,8 @@ class NegativeLogLikelihood(keras.losses.Loss):
         The mean over the time steps, or what `reduction` says.
 
     Raises:
-        ValueError: an argument is out of its range, or there are not as many parameters as the density has.
+        ValueError: an argument is out of its range, or there are not as many parameters as the density has. Targets
+            of `"bernoulli"` that are out of theirs: in a graph that XLA does not compile, InvalidArgumentError.
 
     Example:
 
@@ -235,7 +248,15 @@ class NegativeLogLikelihood(keras.losses.Loss):
         self.density = checks.one_of("density", density, DENSITIES)
         self.components = checks.positive_integer("components", components)
 
+    def __call__(self, y_true, y_pred, sample_weight=None):
+        mask = getattr(y_pred, "_keras_mask", None)
+        if mask is not None:  # Keras would multiply by zero what stands there, which may be no number
+            y_true = ops.where(mask[..., None], y_true, 0)
+        return super().__call__(y_true, y_pred, sample_weight)
+
     def call(self, y_true, y_pred):
+        if self.density == "bernoulli":
+            y_true = checks.shares("targets of a Bernoulli density", y_true)
         density = Density(self.density, y_true.shape[-1], self.components)
         if y_pred.shape[-1] != density.size:
             raise ValueError(
@@ -302,11 +323,13 @@ class DivergenceSchedule(keras.callbacks.Callback):
         step: how many steps are done.
 
     Raises:
-        ValueError: an argument is out of its range, or `end` is below `start`.
+        ValueError: an argument is out of its range, `end` is below `start`, or `loss` is another one.
     """
 
     def __init__(self, loss, steps, start=0.0, end=0.6):
         super().__init__()
+        if not isinstance(loss, Divergence):
+            raise ValueError(f"Expected `loss` to be an archs.losses.Divergence, received {loss!r}.")
         self.loss, self.steps = loss, checks.positive_integer("steps", steps)
         self.start, self.end = checks.between("start", start, 0, 1), checks.between("end", end, 0, 1)
         if end < start:

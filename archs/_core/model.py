@@ -1,8 +1,28 @@
 """The model that every factory returns."""
 
+import functools
+
 import keras
 
 from archs._core import checks
+
+
+def _of_equal_rows(method):
+    """A method that takes inputs first, and refuses a dict of unequal rows; Keras fails to tell of one."""
+
+    @functools.wraps(method)
+    def call(self, x=None, *args, **kwargs):
+        if isinstance(x, dict):
+            _check_rows(x)
+        return method(self, x, *args, **kwargs)
+
+    return call
+
+
+def _check_rows(inputs):
+    rows = {name: value.shape[0] for name, value in inputs.items() if getattr(value, "shape", ())}
+    if len(set(rows.values()) - {None}) > 1:
+        raise ValueError(f"Expected as many rows of each input, received {rows}.")
 
 
 @keras.saving.register_keras_serializable(package="archs")
@@ -30,13 +50,12 @@ class SequenceModel(keras.Model):
                 names = (", ".join(f"`{name}`" for name in sorted(given)) for given in (named, inputs))
                 raise ValueError("Expected a dict of {}, received one of {}.".format(*names))
             inputs = {name: _checked(named[name], value) for name, value in inputs.items()}
-            sequences = {name: value for name, value in inputs.items() if not name.endswith("lengths")}
-            rows = {name: value.shape[0] for name, value in sequences.items() if getattr(value, "shape", ())}
-            if len(set(rows.values()) - {None}) > 1:
-                raise ValueError(f"Expected as many rows of each input, received {rows}.")
+            _check_rows({name: value for name, value in inputs.items() if not name.endswith("lengths")})
         elif isinstance(takes, keras.KerasTensor):
             inputs = _checked(takes, inputs)
         return super().__call__(inputs, *args, **kwargs)
+
+    fit, evaluate, predict = map(_of_equal_rows, (keras.Model.fit, keras.Model.evaluate, keras.Model.predict))
 
     def compute_mask(self, inputs, mask=None):
         return None  # its layers give their own to the output

@@ -154,14 +154,17 @@ def make_node(node, units, **arguments):
         **arguments: further constructor arguments, for a name or a class. A function sets its own.
 
     Raises:
-        ValueError: an unknown name, something that is none of the three, or something that makes no node of them.
+        ValueError: an unknown name, something that is none of the three, arguments for a function, or something that
+            makes no node of them.
     """
     units = checks.positive_integer("units", units)
     if isinstance(node, str):
         node = entry(node, "node").target
     if not callable(node) or isinstance(node, keras.layers.Layer):
         raise ValueError(f"Expected `node` to be a name, a class or a function units -> node, received {node!r}.")
-    given = {name: value for name, value in arguments.items() if value is not None} if isinstance(node, type) else {}
+    given = {name: value for name, value in arguments.items() if value is not None}
+    if given and not isinstance(node, type):
+        raise ValueError(f"Expected the function given as `node` to set {', '.join(sorted(given))} itself.")
     try:
         made = node(units, **given)
     except TypeError as error:

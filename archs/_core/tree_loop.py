@@ -49,18 +49,18 @@ def levels_of(children):
     """`Levels` of trees, from the children (batch, nodes, arity) of each node, -1 for none.
 
     Raises:
-        InvalidArgumentError: there is a row that is no tree. Not where XLA compiles.
+        ValueError: there is a row that is no tree; within a graph, InvalidArgumentError. Not where XLA compiles.
     """
-    batch, nodes, arity = (children.shape[i] or tf.shape(children)[i] for i in range(3))
+    batch, nodes, arity = _shape(children)
     count = batch * nodes
-    children = _checked(
-        children, (children >= -1) & (children < nodes), "from 0 to below the number of nodes, or -1 for none"
-    )
+    is_place = (children >= -1) & (children < nodes)
+    expected = "from 0 to below the number of nodes, or -1 for none"
+    children = _checked(children, is_place, expected, nodes * arity, children)
     has_child = tf.reduce_any(children >= 0, axis=-1)
     first = tf.range(batch)[:, None, None] * nodes
     flat = tf.reshape(tf.where(children >= 0, children + first, count), (count, arity))
     parents = tf.math.unsorted_segment_sum(tf.ones_like(flat), flat, count + 1)[:count]
-    flat = _checked(flat, parents < 2, "of one node each, received a node with two parents, in the rows", nodes)
+    flat = _checked(flat, parents < 2, "of one node each", nodes, "a node with two parents,")
     mine = tf.repeat(tf.range(count), arity)
     parent = tf.tensor_scatter_nd_update(tf.fill([count + 1], count), tf.reshape(flat, (-1, 1)), mine)
     parent = tf.concat([parent[:count], [count]], 0)
@@ -69,7 +69,7 @@ def levels_of(children):
     mask = has_child | has_parent | is_alone
     is_root = mask & ~has_parent
     roots = tf.reduce_sum(tf.cast(is_root, tf.int32), axis=1)
-    parent = _checked(parent, roots == 1, "of trees with one root each, received another number in the rows", 1)
+    parent = _checked(parent, roots == 1, "of trees with one root each", 1, roots)
 
     # By steps that double, 2 ** k from each node up: its height is the longest way below it.
     def climb(reach, above, heights):
@@ -80,7 +80,7 @@ def levels_of(children):
     _, above, heights = tf.while_loop(
         lambda reach, above, _: tf.reduce_any(above < count) & (reach < nodes), climb, start
     )
-    heights = _checked(heights, above[:count] == count, "without cycles, received one in the rows", nodes)
+    heights = _checked(heights, above[:count] == count, "without cycles", nodes, "one")
     heights = tf.where(tf.reshape(mask, (-1,)), heights[:count], nodes)
     is_padded = compiling.is_within_xla()  # it knows no number of nodes but that of all
     total = tf.reduce_sum(tf.cast(mask, tf.int32))
@@ -100,20 +100,28 @@ def levels_of(children):
         leaves=of_level[0],
         total=total,
         places=tf.where(mask, tf.reshape(rank[:count], (batch, nodes)), size),
-        roots=tf.gather(rank, tf.argmax(is_root, axis=1, output_type=tf.int32) + tf.range(batch) * nodes),
+        roots=tf.gather(rank, tf.reduce_max(tf.where(is_root, first[..., 0] + tf.range(nodes), 0), axis=1)),
         mask=mask,
     )
 
 
-def _checked(values, holds, expected, nodes=None):
-    """`values` within a graph or an eager call, where all of `holds` do, one for each of `nodes` of a row."""
+def _checked(values, holds, expected, per_row, received):
+    """`values`, if all of `holds` do, `per_row` of a row; `received` is in words, or has one value for each of them."""
     if compiling.is_within_xla():
         return values
-    wrong = values if nodes is None else tf.where(tf.reshape(~holds, (-1,)))[:, 0] // tf.cast(nodes, tf.int64)
-    wrong = tf.boolean_mask(values, ~holds) if nodes is None else tf.unique(wrong)[0]
-    words = f"Expected `children` {expected}" + (", received" if nodes is None else "")
-    check = tf.debugging.Assert(tf.reduce_all(holds), [words, wrong], summarize=5)
-    with tf.control_dependencies([check] if check is not None else []):
+    wrong = tf.where(tf.reshape(~holds, (-1,)))[:, 0]
+    rows = tf.unique(wrong // tf.cast(per_row, tf.int64))[0]
+    words = f"Expected `children` {expected}, received"
+    if isinstance(received, str):
+        told = [f"{words} {received} in the rows", rows]
+    else:
+        told = [words, tf.gather(tf.reshape(received, (-1,)), wrong), "in the rows", rows]
+    if tf.executing_eagerly():
+        if not tf.reduce_all(holds):
+            told = [part if isinstance(part, str) else ", ".join(map(str, part.numpy()[:5])) for part in told]
+            raise ValueError(f"{' '.join(told)}.")
+        return values
+    with tf.control_dependencies([tf.debugging.Assert(tf.reduce_all(holds), told, summarize=5)]):
         return tf.identity(values)
 
 

@@ -34,8 +34,8 @@ class Tree(keras.layers.Layer):
 
     Raises:
         ValueError: inputs and children of shapes that do not fit each other or the node.
-        InvalidArgumentError: a row is no tree: a child out of range, a node with two parents, another number of roots
-            than one, a cycle. Not in a graph that XLA compiles.
+            Also a row that is no tree: a child out of range, a node with two parents, another number of roots than one,
+            a cycle. In a graph, InvalidArgumentError; in one that XLA compiles, there is no error.
         NotImplementedError: on another backend than TensorFlow.
 
     Example:

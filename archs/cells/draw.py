@@ -84,9 +84,10 @@ class DRAWCell(Cell):
     learned of the first states is first_states: of the canvas, then of the decoder and of the encoder.
 
     Departures from the paper: the first states are zeros, in the paper learned (`learn_first_states=True`). A filter is
-    divided by 1e-8 at least, so that the sum of one that lies far outside of the image is not 1 but 0. A single filter,
-    N = 1, has no stride. The paper does not say how the biases start; those of $\log \sigma^2$ start so that the
-    deviation of the filters is half their stride.
+    divided by 1e-8 at least, so that one whose next pixel is more than six of its deviations away, far outside of the
+    image or very narrow between two pixels, has not the sum 1 but less, down to 0. A single filter, N = 1, has no
+    stride. The paper does not say how the biases start; those of $\log \sigma^2$ start so that the deviation of the
+    filters is half their stride.
 
     Args:
         units: positive integer, n, of the encoder and of the decoder.

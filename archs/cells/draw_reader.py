@@ -47,8 +47,9 @@ class DRAWReaderCell(Cell):
     | bias | of f | (4n,) |
 
     Departures from the paper, whose classifier reads the image alone: further inputs, which may be zeros. A filter is
-    divided by 1e-8 at least, so that the sum of one that lies far outside of the image is not 1 but 0. A single filter,
-    N = 1, has no stride. The first states are zeros. The paper does not say how the biases start; that of
+    divided by 1e-8 at least, so that one whose next pixel is more than six of its deviations away, far outside of the
+    image or very narrow between two pixels, has not the sum 1 but less, down to 0. A single filter, N = 1, has no
+    stride. The first states are zeros. The paper does not say how the biases start; that of
     $\log \sigma^2$ starts so that the deviation of the filters is half their stride.
 
     Args:

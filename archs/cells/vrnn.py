@@ -69,9 +69,9 @@ class VRNNCell(Cell):
     | recurrent_kernel | of f | (n, 4n) |
     | bias | of f | (4n,) |
 
-    Departures from the paper, of which only accounts could be read: each of its networks has one hidden layer here, of
-    one size for all; the paper leaves both open and has up to four. The deviations are 1e-4 at least, as in the
-    authors' code.
+    Departures from the paper: each of its networks has one hidden layer here, of one size for all; the paper leaves
+    both open and has up to four. The deviations are 1e-4 at least, as in the authors' code. The text of the paper could
+    not be had whole: the equations are from accounts of it and from the authors' code.
 
     Args:
         units: positive integer, n.

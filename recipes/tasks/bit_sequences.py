@@ -45,13 +45,15 @@ class BitSequences(Algorithmic):
         inputs = signatures.checked_rows(inputs)
         inputs[bits], lengths = signatures.checked_lengths(inputs[bits], lengths, self.longest, (bits, "lengths"))
         columns = {bits: inputs[bits], "length": lengths} | {name: inputs[name] for name in self.numbers}
-        right = [expect(columns[bits] <= 1, f"{bits}: expected 0 or 1")]
+        right = [expect(columns[bits] <= 1, f"{bits}: expected 0 or 1", columns[bits])]
         columns = signatures.checked(
-            columns, *right, expect(lengths >= self.least, f"lengths: expected {self.least} or more")
+            columns, *right, expect(lengths >= self.least, f"lengths: expected {self.least} or more", lengths)
         )
         columns = signatures.checked(columns, *self.checks(columns))
         steps = self.first(columns) + self.steps(columns)
-        return signatures.checked(columns, expect(steps <= self.longest, f"expected at most {self.longest} time steps"))
+        return signatures.checked(
+            columns, expect(steps <= self.longest, f"expected at most {self.longest} time steps", steps)
+        )
 
     def costs(self, targets, logits):
         # A product, since Keras' own cross-entropy wants targets of the dtype of the logits.
@@ -194,7 +196,7 @@ class RepeatCopy(Copy):
 
     def checks(self, columns):
         within = (columns["repeats"] > 0) & (columns["repeats"] <= self.longest)
-        return [expect(within, f"repeats: expected 1 to {self.longest}")]
+        return [expect(within, f"repeats: expected 1 to {self.longest}", columns["repeats"])]
 
     def steps(self, columns):
         return columns["length"] * columns["repeats"] + 1
@@ -239,7 +241,7 @@ class AssociativeRecall(BitSequences):
 
     def checks(self, columns):
         within = (columns["query"] >= 0) & (columns["query"] < columns["length"] - 1)
-        return [expect(within, "query: expected the number of an item but the last, from 0 on")]
+        return [expect(within, "query: expected the number of an item but the last, from 0 on", columns["query"])]
 
     def first(self, columns):
         return 4 * columns["length"] + 5

@@ -137,9 +137,9 @@ class Captioning(Task):
             beam, most, penalty = (inputs[name] for name in ("beam", "max_length", "length_penalty"))
             inputs = signatures.checked(
                 inputs,
-                expect((beam > 0) & (beam <= WIDEST), f"beam: expected 1 to {WIDEST}"),
-                expect((most > 0) & (most <= self.longest), f"max_length: expected 1 to {self.longest}"),
-                expect((penalty >= 0) & (penalty <= 10), "length_penalty: expected 0 to 10"),
+                expect((beam > 0) & (beam <= WIDEST), f"beam: expected 1 to {WIDEST}", beam),
+                expect((most > 0) & (most <= self.longest), f"max_length: expected 1 to {self.longest}", most),
+                expect((penalty >= 0) & (penalty <= 10), "length_penalty: expected 0 to 10", penalty),
             )
             request = {"inputs": self.preprocess(inputs.pop("image"))}
             found = search(request, **inputs)

@@ -151,7 +151,7 @@ class Forecasting(Task):
         def serving_default(inputs):
             numbers, lengths = signatures.checked_signals(*inputs.values(), names=names)
             known = tf.boolean_mask(numbers, tf.sequence_mask(lengths, tf.shape(numbers)[1]))
-            allowed = signatures.expect(known >= self.lowest, f"numbers: expected {self.lowest} or more")
+            allowed = signatures.expect(known >= self.lowest, f"numbers: expected {self.lowest} or more", known)
             numbers = signatures.checked({"numbers": numbers}, allowed)["numbers"]
             answers = model({"inputs": self.inputs(numbers), "lengths": lengths}, training=False)
             last = tf.gather(answers, lengths - 1, axis=1, batch_dims=1)

@@ -168,12 +168,13 @@ class CharacterModelling(LanguageModelling):
         def generate(inputs):
             inputs = checked_rows(inputs)
             count, temperature, top_k, top_p, _ = (inputs[name] for name in DRAW)
+            is_positive = (temperature > 0) & tf.math.is_finite(temperature)
             settings = checked(
                 inputs,
-                expect((count >= 0) & (count <= most), f"max_new_tokens: expected 0 to {most}"),
-                expect((temperature > 0) & tf.math.is_finite(temperature), "temperature: expected a positive number"),
-                expect((top_k >= 0) & (top_k <= size), f"top_k: expected 1 to {size}, or 0 for all"),
-                expect((top_p > 0) & (top_p <= 1), "top_p: expected a number above 0 and up to 1"),
+                expect((count >= 0) & (count <= most), f"max_new_tokens: expected 0 to {most}", count),
+                expect(is_positive, "temperature: expected a positive number", temperature),
+                expect((top_k >= 0) & (top_k <= size), f"top_k: expected 1 to {size}, or 0 for all", top_k),
+                expect((top_p > 0) & (top_p <= 1), "top_p: expected a number above 0 and up to 1", top_p),
             )
             last, states = begin(settings.pop("prompt"))
             drawn, counts = generation.generate(model, last[:, None], states=states, end=END, **settings)

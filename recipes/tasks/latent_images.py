@@ -64,19 +64,21 @@ class LatentImages(Task):
     def signatures(self, model):
         """Images in; how likely they are, or how the model draws them anew. Or images, drawn at random.
 
-        Each row has a seed, which alone decides what is drawn for it. `canvases`, (batch, steps, rows, columns), are
-        the shares of white by the canvas after each step. Where the model has windows, `read` and `write`, (batch,
-        steps, 4), tell of each in which column and row its centre is, counted from 1, how far it is from its first
-        filter to its last, and the deviation of its filters, in pixels.
+        Each row has a seed, which alone decides what is drawn for it. `bound` is of one draw of the latent variables,
+        `importance_weighted` of `draws` others: it is the lower one in expectation, and not in each row.
+
+        `canvases`, (batch, steps, rows, columns), are the shares of white by the canvas after each step. Where the
+        model has windows, `read` and `write`, (batch, steps, 4), tell of each in which column and row its centre is,
+        counted from 1, how far it is from its first filter to its last, and the deviation of its filters, in pixels.
         """
         density = losses.Density("bernoulli", self.side**2)
 
         def checked(inputs):
             inputs = signatures.checked_rows(inputs)
-            checks = [expect(inputs["seed"] >= 0, "seed: expected 0 or more")]
+            checks = [expect(inputs["seed"] >= 0, "seed: expected 0 or more", inputs["seed"])]
             if "draws" in inputs:
                 is_right = (inputs["draws"] > 0) & (inputs["draws"] <= MOST_DRAWS)
-                checks.append(expect(is_right, f"draws: expected 1 to {MOST_DRAWS}"))
+                checks.append(expect(is_right, f"draws: expected 1 to {MOST_DRAWS}", inputs["draws"]))
             return signatures.checked(inputs, *checks)
 
         def noise(seed, use):

@@ -14,6 +14,7 @@ from recipes._core.task import Task, slices
 from recipes.tasks.piano_rolls import PianoRolls
 
 MOST_DRAWS = 1000
+MOST_TOGETHER = 100_000  # rows times draws, which are computed at once and need memory
 _USES = 1 << 16  # seeds between those of two uses; no request has as many time steps
 
 
@@ -35,9 +36,12 @@ class LatentSequences(Task):
         first: how many vectors at the beginning of a sequence are read and not scored.
         draws: of latent variables for each sequence, for the importance-weighted estimate of the test split.
         several: sequences that are scored together there.
+        longest: what a sequence of the signatures may have of entries in time.
+        most_steps: how many vectors `sample` draws.
     """
 
     kept = ()
+    longest = most_steps = signatures.LIMIT
     density, components = "bernoulli", 1
     gain = 1.0
     first = 1
@@ -96,7 +100,8 @@ class LatentSequences(Task):
     def signatures(self, model):
         """Sequences in; how likely they are, or what their latent variables say of them. Or sequences, drawn at random.
 
-        Each row has a seed, which alone decides what is drawn for it.
+        Each row has a seed, which alone decides what is drawn for it. `bound` is of one draw of the latent variables,
+        `importance_weighted` of `draws` others: it is the lower one in expectation, and not in each row.
         """
         name, density = self.asked.name, losses.Density(self.density, self.features, self.components)
         machine = _Latent(model) if self.is_latent else _Plain(model, density)
@@ -104,19 +109,24 @@ class LatentSequences(Task):
 
         def checked(inputs):
             names = name, "lengths"
-            seen = signatures.checked_lengths(*(inputs[one] for one in names), names=names)
+            seen = signatures.checked_lengths(*(inputs[one] for one in names), self.longest, names)
             inputs = numbers(inputs | dict(zip(names, seen, strict=True)))
             inputs = signatures.checked(inputs, *self.checks(inputs))
             return *self.vectors(inputs[name], inputs["lengths"]), inputs
 
         def numbers(inputs):
             inputs = signatures.checked_rows(inputs)
-            checks = [expect(inputs["seed"] >= 0, "seed: expected 0 or more")]
-            for one, most in (("draws", MOST_DRAWS), ("steps", signatures.LIMIT)):
+            checks = [expect(inputs["seed"] >= 0, "seed: expected 0 or more", inputs["seed"])]
+            for one, most in (("draws", MOST_DRAWS), ("steps", self.most_steps)):
                 if one in inputs:
                     is_right = (inputs[one] > 0) & (inputs[one] <= most)
-                    checks.append(expect(is_right, f"{one}: expected 1 to {most}"))
-            return signatures.checked(inputs, *checks)
+                    checks.append(expect(is_right, f"{one}: expected 1 to {most}", inputs[one]))
+            inputs = signatures.checked(inputs, *checks)
+            if "draws" not in inputs:
+                return inputs
+            together = tf.size(inputs["draws"]) * tf.reduce_max(inputs["draws"])
+            message = f"draws: expected no more than {MOST_TOGETHER} by the largest of them times the rows"
+            return signatures.checked(inputs, expect(together <= MOST_TOGETHER, message, together))
 
         def serving_default(inputs):
             vectors, lengths, inputs = checked(inputs)
@@ -196,7 +206,7 @@ class LatentRolls(LatentSequences, PianoRolls):
     gain = 5.0  # as only 4 of 88 keys sound in a frame, it brings the mean square of the inputs to 1
 
     def checks(self, inputs):
-        return [expect(inputs["rolls"] <= 1, "rolls: expected 0 or 1")]
+        return [expect(inputs["rolls"] <= 1, "rolls: expected 0 or 1", inputs["rolls"])]
 
     def answered(self, vectors):
         return {"rolls": tf.cast(vectors, tf.uint8)}
@@ -244,6 +254,8 @@ class LatentSounds(LatentSequences):
     column = "samples"
     asked = tf.TensorSpec((None, None), tf.float32, name="samples")
     features, rate = 200, 8000
+    longest = 30 * rate
+    most_steps = longest // features
     first = 0
     draws = 20
     scale = 1.0
@@ -262,8 +274,8 @@ class LatentSounds(LatentSequences):
         is_long = inputs["lengths"] >= self.features
         samples = tf.where(tf.sequence_mask(inputs["lengths"], tf.shape(inputs["samples"])[1]), inputs["samples"], 0)
         return [
-            expect(is_long, f"lengths: expected {self.features} or more"),
-            expect(tf.abs(samples) <= 1, "samples: expected numbers from -1 to 1"),
+            expect(is_long, f"lengths: expected {self.features} or more", inputs["lengths"]),
+            expect(tf.abs(samples) <= 1, "samples: expected numbers from -1 to 1", samples),
         ]
 
     def answered(self, vectors):

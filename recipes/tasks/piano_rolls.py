@@ -54,7 +54,7 @@ class PianoRolls(Task):
 
         def checked(rolls, lengths):
             rolls, lengths = signatures.checked_lengths(rolls, lengths, names=("rolls", "lengths"))
-            binary = signatures.expect(rolls <= 1, "rolls: expected 0 or 1")
+            binary = signatures.expect(rolls <= 1, "rolls: expected 0 or 1", rolls)
             return tf.cast(signatures.checked({"rolls": rolls}, binary)["rolls"], tf.float32), lengths
 
         def draw(seed):
@@ -84,7 +84,7 @@ class PianoRolls(Task):
             frames, lengths = checked(rolls, lengths)
             inputs = signatures.checked_rows({"rolls": frames, "steps": steps, "seed": seed})
             in_range = (inputs["steps"] > 0) & (inputs["steps"] <= signatures.LIMIT)
-            expected = signatures.expect(in_range, f"steps: expected 1 to {signatures.LIMIT}")
+            expected = signatures.expect(in_range, f"steps: expected 1 to {signatures.LIMIT}", inputs["steps"])
             frames, steps, seed = signatures.checked(inputs, expected).values()
             most = tf.reduce_max(steps)
             frames = tf.pad(frames, [[0, 0], [0, most], [0, 0]])

@@ -249,9 +249,9 @@ class SequenceToSequence(Task):
             beam, most, penalty = (inputs[name] for name in ("beam", "max_length", "length_penalty"))
             settings = signatures.checked(
                 inputs,
-                expect((beam > 0) & (beam <= WIDEST), f"beam: expected 1 to {WIDEST}"),
-                expect((most > 0) & (most <= self.longest), f"max_length: expected 1 to {self.longest}"),
-                expect((penalty >= 0) & (penalty <= 10), "length_penalty: expected 0 to 10"),
+                expect((beam > 0) & (beam <= WIDEST), f"beam: expected 1 to {WIDEST}", beam),
+                expect((most > 0) & (most <= self.longest), f"max_length: expected 1 to {self.longest}", most),
+                expect((penalty >= 0) & (penalty <= 10), "length_penalty: expected 0 to 10", penalty),
             )
             written = search(encoded(settings.pop(self.source)), **settings)
             length = tf.cast(written["lengths"], tf.float32)

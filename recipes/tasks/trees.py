@@ -69,8 +69,9 @@ class Trees(Task):
         """The `brackets.Trees` of texts (batch,), once each bracket has parts enough."""
         trees = brackets.parse(texts, self.arity, heads=self.heads, longest=longest)
         parts = tf.reduce_sum(tf.cast(trees.children >= 0, tf.int32), axis=-1)
-        message = f"tree: expected {self.parts} or more parts in each bracket that has any, as in {self.form}"
-        with tf.control_dependencies([expect((parts == 0) | (parts >= self.parts), message)]):
+        expected = f"{self.parts} or more parts in each bracket that has any, as in {self.form}"
+        is_right = (parts == 0) | (parts >= self.parts)
+        with tf.control_dependencies([brackets.expect_texts(texts, "tree", is_right, expected)]):
             trees.children = tf.identity(trees.children)
         return trees
 
@@ -140,12 +141,11 @@ class Trees(Task):
         def logits(inputs):
             inputs = signatures.checked_rows(inputs)
             tokens = signatures.checked_tokens(inputs["inputs"], len(self.words), "inputs")
+            nodes, rows = tf.shape(tokens)[1], tf.shape(inputs["children"])[1]
             tokens, children = signatures.checked(
                 {"inputs": tokens, "children": inputs["children"]},
-                expect(tf.shape(tokens)[1] <= self.longest, f"inputs: expected at most {self.longest} nodes"),
-                expect(
-                    tf.shape(inputs["children"])[1] == tf.shape(tokens)[1], "children: expected a row for each node"
-                ),
+                expect(nodes <= self.longest, f"inputs: expected at most {self.longest} nodes", nodes),
+                expect(rows == nodes, "children: expected a row for each node", rows),
             ).values()
             return {"logits": tf.cast(model({"inputs": tokens, "children": children}, training=False), tf.float32)}
 
@@ -240,9 +240,12 @@ class Expressions(Trees):
     within each other. With the setting `model` another than `tree_lstm`, the model reads the text as a sequence.
 
     Attributes:
+        operators: the words that brackets with parts begin with; no other brackets begin with them.
         deepest: of the trees that are trained on.
     """
 
+    kept = (*Trees.kept, "operators")
+    operators = ()
     heads = True
     arity = 5
     times = 1
@@ -255,10 +258,16 @@ class Expressions(Trees):
 
     def parse(self, texts, longest=None):
         trees = super().parse(texts, longest)
-        if self.words[2:]:
-            known = tf.reduce_all(self.vocabulary.numbers(trees.words) != 1)
-            words = " ".join(word for word in self.words[2:] if word not in "()")
-            with tf.control_dependencies([expect(known, f"tree: expected no other words than {words}")]):
+        if self.operators:
+            is_known = self.vocabulary.numbers(trees.words) != 1
+            words = " ".join(sorted(word for word in self.words[2:] if word not in "()"))
+            known = expect(is_known, f"tree: expected no other words than {words}", trees.words)
+            is_operator = tf.reduce_any(trees.words[..., None] == tf.constant(self.operators), axis=-1)
+            is_right = is_operator == tf.reduce_any(trees.children >= 0, axis=-1)
+            with tf.control_dependencies([known]):
+                message = f"tree: expected parts behind {' '.join(self.operators)}, and behind no other word"
+                right = expect(is_right, message, trees.words)
+            with tf.control_dependencies([right]):
                 trees.words = tf.identity(trees.words)
         return trees
 
@@ -269,8 +278,11 @@ class Expressions(Trees):
         return {"inputs": self.vocabulary.numbers(trees.pieces), "lengths": lengths}
 
     def learn(self, splits):
-        self.words = ["", UNKNOWN]
+        self.words, self.operators = ["", UNKNOWN], ()
         super().learn(splits)
+        trees = self.parse(splits.train["tree"])
+        heads = tf.boolean_mask(trees.words, tf.reduce_any(trees.children >= 0, axis=-1))
+        self.operators = sorted({word.decode() for word in heads.numpy()})
         self.words = [*self.words, "(", ")"]
 
     def check(self, trees, columns):

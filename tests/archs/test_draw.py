@@ -49,6 +49,21 @@ def test_filters_sum_to_one_but_far_outside_of_the_image_to_nothing():
     assert np.max(np.abs(outside.write(np.ones((1, 16))))) < 1e-6
 
 
+@pytest.mark.parametrize(("deviations", "total"), [(0.0, 1.0), (5.9, 1.0), (6.5, 0.067), (8.0, 0.0)])
+def test_a_filter_at_the_edge_sums_to_one_up_to_six_deviations_beyond(deviations, total):
+    """Beside the last column and the first row, and between two pixels."""
+    beyond, half = 0.5 * deviations, deviations and 0.5
+    wide, narrow = math.log(0.25), 2 * math.log(half / deviations) if deviations else -6.0
+    for one in (
+        window(1, x=2 * (7 + beyond) / 8 - 1, log_variance=wide),
+        window(1, x=2 * (4 + half) / 8 - 1, log_variance=narrow),
+    ):
+        (found,) = np.sum(one.filters()[1], axis=-1).ravel()
+        assert found == pytest.approx(total if deviations < 6 or one.x > 7 else min(1, 2 * total), abs=0.01)
+    (found,) = np.sum(window(1, y=2 * (1 - beyond) / 6 - 1, log_variance=wide).filters()[0], axis=-1).ravel()
+    assert found == pytest.approx(total, abs=0.01)
+
+
 def test_what_is_written_is_what_the_same_window_reads_turned_round():
     """<read(image), grid> = <image, write(grid)>, with an intensity of one."""
     one = window(3, x=0.2, y=-0.4, log_variance=0.3, log_stride=-0.5)
@@ -258,3 +273,33 @@ def test_a_classifier_learns_where_a_square_is():
     assert traced["read_x"].shape == (3, 2)
     for name, value in seen.items():
         np.testing.assert_allclose(traced[name], value, rtol=1e-4)
+
+
+@pytest.mark.parametrize("wrong", [255.0, -0.5, float("nan")])
+@pytest.mark.parametrize("density", ["bernoulli", "gaussian"])
+def test_pixels_are_from_0_to_1(wrong, density):
+    model, noise = model_of(density=density), np.zeros((3, 2, 1))
+    images = np.full((3, 2, 2, 1), 0.5)
+    images[1, 1, 0] = wrong
+    for ask in (
+        lambda: model({"inputs": images, "noise": noise}),
+        lambda: archs.drawing.draw(model, noise, images),
+        lambda: archs.drawing.log_weights(model, images, noise),
+    ):
+        with pytest.raises(ValueError, match=f"Expected pixels from 0 to 1, received {wrong}"):
+            ask()
+    with pytest.raises(tf.errors.InvalidArgumentError, match="Expected pixels from 0 to 1, received"):
+        model.predict({"inputs": images, "noise": noise}, verbose=0)
+
+
+def test_images_fit_noise_and_model():
+    model, noise, images = model_of(), np.zeros((3, 2, 1)), np.zeros((2, 2, 2, 1))
+    for ask in (archs.drawing.draw, lambda model, noise, images: archs.drawing.log_weights(model, images, noise)):
+        with pytest.raises(ValueError, match="Expected an image for each of 3 rows of noise, or one, received 2"):
+            ask(model, noise, images)
+    with pytest.raises(ValueError, match=r"`images` of shape \(batch, 2, 2, 1\), received None"):
+        archs.drawing.log_weights(model, None, noise)
+    reader = archs.draw_classifier((4, 4, 1), 6, 2, read_size=2)
+    for shape in ((3, 4, 4, 3), (3, 4, 4)):
+        with pytest.raises(ValueError, match=r"`images` of shape \(batch, 4, 4, 1\), received \(3, 4, 4"):
+            archs.drawing.glimpses(reader, np.zeros(shape))

@@ -112,18 +112,12 @@ def test_no_word_is_zeros_and_is_not_trained():
 WRONG = {
     "two parents": ([[1, 2], [3, 4], [3, -1], [-1, -1], [-1, -1]], "a node with two parents, in the rows"),
     "one child twice": ([[1, 1], [-1, -1], [-1, -1], [-1, -1], [-1, -1]], "a node with two parents, in the rows"),
-    "two roots": (
-        [[1, 2], [-1, -1], [-1, -1], [4, -1], [-1, -1]],
-        "one root each, received another number in the rows",
-    ),
-    "no root": ([[1, -1], [0, -1], [-1, -1], [-1, -1], [-1, -1]], "one root each, received another number in the rows"),
-    "a cycle beside a tree": (
-        [[1, -1], [-1, -1], [3, -1], [4, -1], [2, -1]],
-        "without cycles, received one in the rows",
-    ),
-    "a node below itself": ([[1, -1], [-1, -1], [2, -1], [-1, -1], [-1, -1]], "without cycles, received one"),
-    "a child beyond": ([[1, 5], [-1, -1], [-1, -1], [-1, -1], [-1, -1]], "number of nodes, or -1 for none, received"),
-    "a child before": ([[1, -2], [-1, -1], [-1, -1], [-1, -1], [-1, -1]], "number of nodes, or -1 for none, received"),
+    "two roots": ([[1, 2], [-1, -1], [-1, -1], [4, -1], [-1, -1]], "with one root each, received 2 in the rows"),
+    "no root": ([[1, -1], [0, -1], [-1, -1], [-1, -1], [-1, -1]], "with one root each, received 0 in the rows"),
+    "a cycle beside a tree": ([[1, -1], [-1, -1], [3, -1], [4, -1], [2, -1]], "without cycles, received one in"),
+    "a node below itself": ([[1, -1], [-1, -1], [2, -1], [-1, -1], [-1, -1]], "without cycles, received one in"),
+    "a child beyond": ([[1, 5], [-1, -1], [-1, -1], [-1, -1], [-1, -1]], "or -1 for none, received 5 in the rows"),
+    "a child before": ([[1, -2], [-1, -1], [-1, -1], [-1, -1], [-1, -1]], "or -1 for none, received -2 in the rows"),
 }
 
 
@@ -135,8 +129,34 @@ def test_what_is_no_tree_is_refused(wrong, method):
     right = [[1, 2], [-1, -1], [-1, -1], [-1, -1], [-1, -1]]
     x = {"inputs": vectors(2, 5).astype("float32"), "children": np.array([right, children])}
     model(x | {"children": np.array([right, right])})
-    with pytest.raises(tf.errors.InvalidArgumentError, match=message):
-        getattr(model, method)(x)
+    if method == "__call__":
+        with pytest.raises(ValueError, match=f"Expected `children` .*{message}.* 1\\."):
+            model(x)
+    else:
+        message = message.replace(" ", r"\W+")  # numbers stand in brackets
+        with pytest.raises(tf.errors.InvalidArgumentError, match=rf"{message}.*\W1\W"):
+            model.predict(x, verbose=0)
+
+
+def test_rows_without_nodes_are_no_trees():
+    model, x = model_of("tree_lstm"), {"inputs": np.zeros((2, 0, FEATURES)), "children": np.zeros((2, 0, 2), "int32")}
+    with pytest.raises(ValueError, match="with one root each, received 0, 0 in the rows 0, 1"):
+        model(x)
+    with pytest.raises(tf.errors.InvalidArgumentError, match="with one root each"):
+        model.predict(x, verbose=0)
+
+
+def test_children_that_are_not_padded_are_refused_with_the_way_to_pad_them():
+    model = model_of("tree_lstm")
+    children = [[[1, 2], [], []], [[]]]
+    for given, message in (
+        (children, "`children` to be padded by -1, to the same number of nodes and of children of each"),
+        (tf.ragged.constant(children), r"received a RaggedTensor .*Give `children.to_tensor\(-1\)`"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            model({"inputs": vectors(2, 3), "children": given})
+    right = {"inputs": vectors(2, 3), "children": tf.ragged.constant(children).to_tensor(-1).numpy()}
+    assert model(right).shape == (2, 2)
 
 
 @pytest.mark.parametrize(
@@ -147,6 +167,9 @@ def test_what_is_no_tree_is_refused(wrong, method):
         ({"node": archs.LSTMCell}, "to make a node, received <LSTMCell"),
         ({"node": archs.Node}, "to make a node, received <Node"),
         ({"node": lambda: 3}, "to take units, received from it"),
+        ({"node": archs.NaryLSTMNode, "arity": 0}, "`arity` to be a positive integer, received 0"),
+        ({"node": lambda n: archs.NaryLSTMNode(n), "arity": 3}, "the function given as `node` to set arity itself"),
+        ({"node": lambda n: archs.NaryLSTMNode(n), "dtype": "float64"}, "given as `node` to set dtype itself"),
         ({"node": "child_sum_lstm", "arity": 3}, "received 'arity'"),
         ({"arity": 0}, "`arity` to be a positive integer, received 0"),
         ({"dropout": 1.0}, r"rate in \[0, 1\)"),

@@ -243,3 +243,39 @@ def test_the_weights_of_the_two_recurrences_of_storn_differ():
     copy = archs.STORNCell.from_config(cell.get_config())
     copy.build((None, 8))
     assert [w.name for w in copy.weights] == list(values)
+
+
+WRONG = {
+    "inputs": ({"inputs": np.ones((2, 3, 3))}, r"`inputs` of shape \(any, any, 4\), received \(2, 3, 3\)"),
+    "one row": ({"inputs": np.ones((3, 4))}, r"`inputs` of shape \(any, any, 4\), received \(3, 4\)"),
+    "targets": ({"targets": np.ones((2, 3, 1))}, r"`targets` of shape \(2, 3, 4\), received \(2, 3, 1\)"),
+    "counted": ({"counted": np.ones((1, 3), bool)}, r"`counted` of shape \(2, 3\), received \(1, 3\)"),
+    "samples": ({"samples": 0}, "`samples` to be a positive integer, received 0"),
+    "noise": ({"noise": normals(0, 5, 2, 2)}, r"`noise` of shape \(2, 5, 2\), received \(5, 2, 2\)"),
+}
+
+
+@pytest.mark.parametrize("wrong", WRONG)
+def test_what_cannot_be_scored_is_refused(wrong):
+    changed, message = WRONG[wrong]
+    right = {"inputs": np.ones((2, 3, 4)), "targets": np.ones((2, 3, 4)), "counted": np.ones((2, 3), bool)}
+    model = archs.vrnn(4, 6, 2)
+    with pytest.raises(ValueError, match=f"Expected {message}"):
+        latents.log_weights(model, **right | {"noise": normals(0, 2, 5, 2), "samples": 5} | changed)
+
+
+def test_what_cannot_be_drawn_is_refused():
+    model, right = archs.vrnn(4, 6, 2), normals(0, 3, 4)
+    for noise, draws, steps, rows, message in (
+        (normals(0, 3, 1), right, 5, 3, r"`noise` of shape \(3, 2\), received \(3, 1\)"),
+        (normals(0, 3, 2), normals(0, 3, 1), 5, 3, r"`draws` of shape \(3, 4\), received \(3, 1\)"),
+        (normals(0, 3, 2), right, 0, 3, "`steps` to be a positive integer, received 0"),
+        (normals(0, 3, 2), right, 5, -3, "`rows` to be a positive integer, received -3"),
+    ):
+        with pytest.raises(ValueError, match=f"Expected {message}"):
+            latents.sample(model, noise, lambda t, draws=draws: (draws(t), draws(t)), steps, rows)
+
+
+def test_noise_is_of_every_step():
+    with pytest.raises(ValueError, match="Expected noise for each of 3 time steps, received that of 2"):
+        archs.vrnn(4, 6, 2)({"inputs": np.ones((2, 3, 4)), "noise": np.ones((2, 2, 2))})

@@ -246,12 +246,17 @@ def request(model, time=TIME):
     size, such as an image."""
     takes = model.input if isinstance(model.input, dict) else {"inputs": model.input}
     tokens = np.random.default_rng(5).integers(0, SMALL["outputs"], (BATCH, time))
+
+    def given(shape):
+        values = random(BATCH, *shape, seed=2)
+        return 1 / (1 + np.exp(-values)) if len(shape) == 3 else values  # pixels are from 0 to 1
+
     return {
         name: LENGTHS * time // TIME
         if name.endswith("lengths")
         else tokens
         if tensor.dtype == "int32"
-        else (inputs(time) if tensor.shape[1] is None else random(BATCH, *tensor.shape[1:], seed=2)).astype("float32")
+        else (inputs(time) if tensor.shape[1] is None else given(tensor.shape[1:])).astype("float32")
         for name, tensor in takes.items()
     }
 

@@ -263,3 +263,16 @@ def test_inputs_of_other_names_are_refused(arch):
         if "decoder_inputs" in named:
             with pytest.raises(ValueError, match="Expected as many rows of each input, received"):
                 model(named | {"inputs": named["inputs"][:2]})
+
+
+@pytest.mark.parametrize("name", ["inputs", "lengths"])
+def test_unequal_rows_are_refused_by_name(name):
+    """Of a dict of arrays of unequal rows, Keras 3.15 says that a str has no shape."""
+    model = archs.vanilla_lstm(4, 6, 2, lengths=True)
+    model.compile("sgd", "mse")
+    x = {"inputs": np.ones((3, 5, 4), "float32"), "lengths": np.array([5, 2, 3])}
+    x[name] = x[name][:2]
+    message = rf"Expected as many rows of each input, received \{{.*'{name}': 2"
+    for ask in (model.predict, lambda x: model.fit(x, np.zeros((3, 2))), lambda x: model.evaluate(x, np.zeros((3, 2)))):
+        with pytest.raises(ValueError, match=message):
+            ask(x)

@@ -249,3 +249,46 @@ def test_the_weight_of_the_divergence_rises_along_a_line_and_is_one_in_a_validat
     assert loss.weight == 0
     schedule.on_test_begin()
     assert loss.weight == 1
+
+
+def test_parameters_and_vectors_of_another_size_are_refused():
+    """One vector of one feature would fit any number of them by broadcasting."""
+    density = archs.losses.Density("bernoulli", 2)
+    message = r"Expected `{}` of shape \(..., 2\) for a density 'bernoulli' of 2 features, received \(3, 1\)"
+    for name, call in {
+        "x": lambda: density.log_likelihood(np.zeros((3, 1)), np.zeros((3, 2))),
+        "parameters": lambda: density.log_likelihood(np.zeros((3, 2)), np.zeros((3, 1))),
+        "uniforms": lambda: density.draw(np.zeros((3, 2)), np.zeros((3, 1)), np.zeros((3, 2))),
+        "normals": lambda: density.draw(np.zeros((3, 2)), np.zeros((3, 2)), np.zeros((3, 1))),
+    }.items():
+        with pytest.raises(ValueError, match=message.format(name)):
+            call()
+    with pytest.raises(ValueError, match=r"`parameters` of shape \(..., 15\) .* of 2 features, received \(3, 14\)"):
+        archs.losses.Density("mixture", 2, 3).mean(np.zeros((3, 14)))
+
+
+@pytest.mark.parametrize("wrong", [255.0, -1.0, float("nan")])
+def test_bits_are_from_0_to_1(wrong):
+    loss, targets = archs.losses.NegativeLogLikelihood(), np.array([[[0.0, 1.0], [0.5, wrong]]], "float32")
+    message = "Expected targets of a Bernoulli density from 0 to 1, received"
+    with pytest.raises(ValueError, match=f"{message} {wrong}"):
+        loss(targets, np.zeros((1, 2, 2), "float32"))
+    with pytest.raises(tf.errors.InvalidArgumentError, match=rf"{message}\W+{wrong:.0f}\W"):  # of the wrong ones alone
+        tf.function(loss)(tf.constant(targets), tf.zeros((1, 2, 2)))
+
+
+@pytest.mark.parametrize("density", ["bernoulli", "gaussian"])
+def test_targets_at_padding_may_be_no_numbers(density):
+    size = archs.losses.Density(density, 2).size
+    model = archs.stacked_lstm(features=3, units=[4], outputs=size, return_sequences=True, lengths=True)
+    model.compile("sgd", archs.losses.NegativeLogLikelihood(density))
+    x = {"inputs": np.ones((2, 5, 3), "float32"), "lengths": np.array([5, 2])}
+    y = np.random.default_rng(0).uniform(size=(2, 5, 2)).astype("float32")
+    expected = model.evaluate(x, y, verbose=0)
+    y[1, 2:] = np.nan
+    assert model.evaluate(x, y, verbose=0) == pytest.approx(expected)
+
+
+def test_a_schedule_is_of_a_divergence():
+    with pytest.raises(ValueError, match=r"Expected `loss` to be an archs\.losses\.Divergence, received 'divergence'"):
+        archs.losses.DivergenceSchedule("divergence", 5)

@@ -123,3 +123,16 @@ def test_xla_compiles_the_model_and_leaves_the_checks(model, tmp_path):
     np.testing.assert_allclose(function(**given)["logits"], plain(**given)["logits"], atol=1e-5)
     with pytest.raises(tf.errors.InvalidArgumentError, match="lengths: expected 1 or more"):
         function(**request(lengths=[7, 0]))
+
+
+@pytest.mark.parametrize("text", ['it\'s "it"', "d\u00e9j\u00e0", "a\\b", "[1] [2]"])
+def test_an_error_tells_the_first_that_are_wrong_as_they_were_sent(text):
+    def told(values, right, message):
+        checked = tf.function(lambda a: signatures.checked({"a": a}, signatures.expect(right(a), message, a)))
+        with pytest.raises(tf.errors.InvalidArgumentError) as caught:
+            checked(tf.constant(values))
+        return signatures.words(caught.value)
+
+    received = told(["right", text, "x", "y", "z"], lambda a: a == "right", "text: expected right")
+    assert received.startswith(f"text: expected right, received {text.replace('] [', ' ')} x y")
+    assert told(5, lambda a: a <= 3, "n: expected 3 or less") == "n: expected 3 or less, received 5"

@@ -6,6 +6,7 @@ the word of its node, and other words are leaves.
 """
 
 import dataclasses
+import functools
 
 import tensorflow as tf
 
@@ -66,13 +67,15 @@ def parse(texts, arity, *, heads=False, longest=None, name="tree"):
     last = tf.reduce_sum(tf.cast(is_there, tf.int32), axis=1) - 1
     is_end = tf.range(time) >= last[:, None]
     form = "(MAX 2 9 (MIN 4 7))" if heads else "(3 (2 A) (4 (2 good) (2 film)))"
+    of_form = f"a tree in brackets, such as {form}"
+    expects = functools.partial(expect_texts, texts, name)
     with tf.control_dependencies(
         [
             expect(tf.size(texts) > 0, f"{name}: expected at least one row, received an empty batch"),
-            expect(last >= 0, f"{name}: expected a tree in brackets, such as {form}, received an empty text"),
-            expect(opens[:, :1] == 1, f"{name}: expected a tree in brackets, such as {form}"),
-            expect((depth > 0) | is_end, f"{name}: expected one tree in each text, with one outermost bracket"),
-            expect((depth == 0) | ~is_end, f"{name}: expected as many brackets closed as opened"),
+            expect(last >= 0, f"{name}: expected {of_form}, received an empty text"),
+            expects(opens[:, :1] == 1, of_form),
+            expects((depth > 0) | is_end, "one tree in each text, with one outermost bracket"),
+            expects((depth == 0) | ~is_end, "as many brackets closed as opened"),
         ]
     ):
         opens = tf.identity(opens)
@@ -81,7 +84,7 @@ def parse(texts, arity, *, heads=False, longest=None, name="tree"):
     counts = tf.reduce_sum(tf.cast(is_node, tf.int32), axis=1)
     if longest is not None:
         message = f"{name}: expected at most {longest} nodes in a tree"
-        with tf.control_dependencies([expect(counts <= longest, message)]):
+        with tf.control_dependencies([expect(counts <= longest, message, counts)]):
             counts = tf.identity(counts)
     # Places of the nodes in the text, and their depths, that of a leaf without a bracket one more.
     places = _masked(tf.broadcast_to(tf.range(time), tf.shape(pieces)), is_node, time)
@@ -108,7 +111,10 @@ def parse(texts, arity, *, heads=False, longest=None, name="tree"):
     ranks = tf.range(size) - tf.searchsorted(sorted_families, sorted_families, side="left")
     where = tf.where(sorted_families < size)
     numbers = tf.gather_nd(ranks, where)
-    with tf.control_dependencies([expect(numbers < arity, f"{name}: expected at most {arity} parts in a bracket")]):
+    of_children = tf.gather(texts, where[:, 0])
+    with tf.control_dependencies(
+        [expect_texts(of_children, name, numbers[:, None] < arity, f"at most {arity} parts in a bracket")]
+    ):
         rows = tf.cast(where[:, 0], tf.int32)
     index = tf.stack([rows, tf.gather_nd(sorted_families, where), tf.minimum(numbers, arity - 1)], axis=1)
     shape = tf.concat([tf.shape(places), [arity]], 0)
@@ -119,7 +125,7 @@ def parse(texts, arity, *, heads=False, longest=None, name="tree"):
     if heads:
         words, labels = tf.where(first == "(", second, first), tf.zeros_like(first)
         well = (words != "(") & (words != ")")
-        message = f"{name}: expected a word after each bracket that opens, as in {form}"
+        expected = f"a word after each bracket that opens, as in {form}"
     else:
         is_labelled = _is_word(second) & (~is_leaf | _is_word(third))
         words = tf.where(is_leaf, tf.where(is_labelled, third, second), "")
@@ -132,8 +138,8 @@ def parse(texts, arity, *, heads=False, longest=None, name="tree"):
         )
         well = tf.reshape(atoms, tf.shape(places)) == tf.cast(is_leaf, tf.int32) + tf.cast(is_labelled, tf.int32)
         well &= ~is_leaf | _is_word(words)
-        message = f"{name}: expected a word in a bracket of its own, behind its label, as in {form}"
-    with tf.control_dependencies([expect(well | ~is_real, message)]):
+        expected = f"a word in a bracket of its own, behind its label, as in {form}"
+    with tf.control_dependencies([expects(well | ~is_real, expected)]):
         words = tf.identity(tf.where(is_real, words, ""))
     # Leaves before each place in the text, and the place where the bracket of a node closes.
     rows = tf.broadcast_to(tf.range(tf.shape(pieces)[0])[:, None], tf.shape(places))
@@ -157,6 +163,12 @@ def parse(texts, arity, *, heads=False, longest=None, name="tree"):
         leaves=tf.ragged.boolean_mask(words, is_leaf),
         pieces=pieces,
     )
+
+
+def expect_texts(texts, name, condition, expected):
+    """As `expect`, of a condition (batch, n) on what stands in texts (batch,), whose beginnings an error tells."""
+    holds = tf.reduce_all(condition, axis=1)
+    return expect(holds, f"{name}: expected {expected}", tf.strings.substr(texts, 0, 100))
 
 
 def _is_word(pieces):

@@ -3,6 +3,7 @@
 A check that fails is an InvalidArgument with our words, wherever the graph runs.
 """
 
+import codecs
 import inspect
 import re
 
@@ -12,9 +13,15 @@ import tensorflow as tf
 LIMIT = 10_000  # time steps of one request, unless its signature allows for another number
 
 
-def expect(condition, message):
-    """An operation that fails with `message`, unless all of `condition` holds."""
-    return tf.debugging.Assert(tf.reduce_all(condition), [message])
+def expect(condition, message, received=None):
+    """An operation that fails with `message`, unless all of `condition` holds.
+
+    `received` has as many values as the condition; the error tells the first for which it does not hold.
+    """
+    if received is None:
+        return tf.debugging.Assert(tf.reduce_all(condition), [message])
+    wrong = tf.boolean_mask(*(tf.reshape(a, (-1,)) for a in (received, tf.logical_not(condition))))
+    return tf.debugging.Assert(tf.reduce_all(condition), [f"{message}, received", wrong], summarize=3)
 
 
 def checked(inputs, *checks):
@@ -27,7 +34,8 @@ def checked_rows(inputs):
     """A dict of tensors (batch, ...), once there is a row, and each of them has as many as the first."""
     first, *others = inputs
     rows = tf.shape(inputs[first])[0]
-    counts = [expect(tf.shape(inputs[name])[0] == rows, f"{name}: expected one for each row") for name in others]
+    sizes = {name: tf.shape(inputs[name])[0] for name in others}
+    counts = [expect(size == rows, f"{name}: expected one for each row", size) for name, size in sizes.items()]
     return checked(inputs, expect(rows > 0, f"{first}: expected at least one row, received an empty batch"), *counts)
 
 
@@ -51,9 +59,11 @@ def checked_lengths(sequences, lengths, limit=LIMIT, names=("inputs", "lengths")
     time = tf.shape(sequences)[1]
     return checked(
         inputs,
-        expect(inputs[second] > 0, f"{second}: expected 1 or more" if names[1] else counted),
-        expect(inputs[second] <= time, f"{second}: expected no more than there are time steps"),
-        expect(time <= limit, f"{first}: expected at most {limit} time steps"),
+        expect(inputs[second] > 0, f"{second}: expected 1 or more", inputs[second])
+        if names[1]
+        else expect(inputs[second] > 0, counted),
+        expect(inputs[second] <= time, f"{second}: expected no more than there are time steps", inputs[second]),
+        expect(time <= limit, f"{first}: expected at most {limit} time steps", time),
     ).values()
 
 
@@ -69,16 +79,23 @@ def checked_signals(signals, lengths, limit=LIMIT, names=("inputs", "lengths")):
 
 def checked_tokens(tokens, count, name):
     """Int `tokens`, all of them from 0 to `count` - 1."""
-    return checked({name: tokens}, expect((tokens >= 0) & (tokens < count), f"{name}: expected 0 to {count - 1}"))[name]
+    is_known = (tokens >= 0) & (tokens < count)
+    return checked({name: tokens}, expect(is_known, f"{name}: expected 0 to {count - 1}", tokens))[name]
 
 
 def words(error):
     """The message of an error, ours where it is one of a check, without the places in TensorFlow's graph."""
     text = getattr(error, "message", None) or str(error) or type(error).__name__
-    ours = re.search(r"assertion failed: \[(.*?)\]\s*(?:\n|\[\[|\[Op:|$)", text, re.DOTALL)
+    ours = re.search(r"assertion failed: \[(.*?)\]\s*(?:\n|\[\[\{|\[Op:|$)", text, re.DOTALL)
     if not ours:
         ours = re.search(r"^(.*\S)\s*\n?\s*\[\[\{\{", text, re.MULTILINE) or re.search(r"^(.*\S)", text)
-    return ours[1].replace("] [", " ")[:1000]  # a check that tells several things
+    told = ours[1].replace("] [", " ")  # a check that tells several things
+    return re.sub(r"(?:\\(?:[0-7]{3}|.))+", _unescaped, told)[:1000]
+
+
+def _unescaped(found):
+    """What TensorFlow escaped in a text: quotes, and all but ASCII."""
+    return codecs.escape_decode(found[0])[0].decode(errors="replace")
 
 
 def by_name(function, specs):

@@ -145,8 +145,13 @@ def test_an_export_draws_and_scores_alike(arch, tmp_path):
         ({"seed": np.array([1, 2], np.int32)}, "seed: expected one for each row"),
         ({"draws": np.array([0], np.int32)}, "draws: expected 1 to 1000"),
         ({"draws": np.array([1001], np.int32)}, "draws: expected 1 to 1000"),
-        ({"steps": np.array([0], np.int32)}, "steps: expected 1 to 10000"),
-        ({"steps": np.array([10001], np.int32)}, "steps: expected 1 to 10000"),
+        ({"steps": np.array([0], np.int32)}, "steps: expected 1 to 10000, received\\W+0\\W"),
+        ({"steps": np.array([10001], np.int32)}, "steps: expected 1 to 10000, received\\W+10001\\W"),
+        (
+            {name: np.full(101, value, np.int32) for name, value in {"draws": 1000, "seed": 0, "lengths": 3}.items()}
+            | {"rolls": np.zeros((101, 3, 88), np.uint8)},
+            "draws: expected no more than 100000 by the largest of them times the rows, received\\W+101000\\W",
+        ),
     ],
 )
 def test_what_is_refused(answer, changed, message):
@@ -245,3 +250,7 @@ def test_sounds_with_latents_and_without(kind, tmp_path):
         answer(task.request(np.full((1, 40), 2.0), [40]))
     with pytest.raises(tf.errors.InvalidArgumentError, match="lengths: expected 20 or more"):
         answer(task.request(np.zeros((1, 40)), [19]))
+    long = answer(task.request(np.zeros((1, 18_262)), [18_262]) | {"draws": np.array([1], np.int32)})
+    assert long["scored"].tolist() == [913]
+    with pytest.raises(tf.errors.InvalidArgumentError, match="samples: expected at most 240000 time steps"):
+        answer(task.request(np.zeros((1, 240_001)), [240_001]))

@@ -9,7 +9,7 @@ import tensorflow as tf
 import archs
 from recipes._core.data import batching
 from recipes._core.errors import RecipeError
-from recipes._core.export import brackets, export
+from recipes._core.export import brackets, export, signatures
 from recipes._core.settings import Count, Positive, Seed, settings
 from recipes.tasks.trees import UNKNOWN, Expressions, Trees
 
@@ -107,8 +107,10 @@ def test_what_is_no_tree_is_refused(task, model, text):
     if WRONG[text] is None:
         assert answer({"tree": np.array([text])})["label"].shape == (1, 7)
         return
-    with pytest.raises(tf.errors.InvalidArgumentError, match=f"tree: {WRONG[text]}"):
+    with pytest.raises(tf.errors.InvalidArgumentError, match=f"tree: {WRONG[text]}") as caught:
         answer({"tree": np.array([GOOD, text])})
+    if text:
+        assert signatures.words(caught.value).endswith(f", received {text}")
 
 
 def test_10_000_leaves_are_too_many(task, model):
@@ -122,7 +124,7 @@ def test_10_000_leaves_are_too_many(task, model):
 @pytest.mark.parametrize(
     ("children", "message"),
     [
-        ([[1, 2], [0, -1], [-1, -1]], "one root each, received another number in the rows"),
+        ([[1, 2], [0, -1], [-1, -1]], r"one root each, received\W+0\W+in the rows"),
         ([[-1, -1], [0, 2], [1, -1]], "one root each|without cycles"),
         ([[1, -1], [1, -1], [-1, -1]], "with two parents, in the rows"),
         ([[1, 3], [-1, -1], [-1, -1]], "from 0 to below the number of nodes, or -1 for none"),
@@ -222,8 +224,14 @@ def test_an_expression_has_one_answer(kind, tmp_path):
     assert other.show(alone).startswith(f"{both['label'][1]} (probability ")
     for signature, request in task.sample(model, splits).items():
         assert np.all(np.isfinite(answer(request, signature)["probabilities" if signature != "logits" else "logits"]))
-    with pytest.raises(tf.errors.InvalidArgumentError, match="tree: expected no other words than"):
-        answer({"tree": np.array(["(MOD 1 2)"])})
+    for text, message in (
+        ("(MOD 1 2)", r"no other words than 0 1 2 3 4 5 6 7 8 9 MAX MED MIN SM, received\W+MOD\W"),
+        ("(MAX MIN 2)", r"parts behind MAX MED MIN SM, and behind no other word, received\W+MIN\W"),
+        ("(MAX)", r"parts behind MAX MED MIN SM, and behind no other word, received\W+MAX\W"),
+        ("(7 1 2)", r"parts behind MAX MED MIN SM, and behind no other word, received\W+7\W"),
+    ):
+        with pytest.raises(tf.errors.InvalidArgumentError, match=f"tree: expected {message}"):
+            answer({"tree": np.array(["(SM 1 (7))", text])})
     task.compile(model, 1)
     for inputs, targets in task.batches(OF_NUMBERS, training=True).epoch():
         assert np.all(np.isfinite(model.train_on_batch(inputs, targets)))
