@@ -15,7 +15,7 @@ from tensorflow_serving.config import model_server_config_pb2
 
 from recipes._core.data.batching import described
 from recipes._core.errors import RecipeError
-from recipes._core.export import joining
+from recipes._core.export import joining, layout
 from recipes._core.export.signatures import words
 
 WARM_UP = "assets.extra/tf_serving_warmup_requests"
@@ -174,19 +174,6 @@ def _joinable(path, described):
         }
 
 
-def versions(folder):
-    """Version number -> path of each version in a model's folder, ascending, as TensorFlow Serving reads their names.
-
-    Leading zeros are none; of two folders of one number the last in order counts.
-    """
-    paths = [path for path in sorted(pathlib.Path(folder).glob("[0-9]*/")) if _is_version(path.name)]
-    return dict(sorted((int(path.name), path) for path in paths))
-
-
-def _is_version(name):
-    return name.isascii() and name.isdigit() and int(name) < 2**63
-
-
 def meta_graph(path):
     """The first graph of the SavedModel in a folder, with its signatures, as TensorFlow's protocol buffer has it.
 
@@ -302,7 +289,7 @@ def write_models_config(folder):
     folder = pathlib.Path(folder)
     lines = []
     for path in sorted(folder.iterdir()):
-        if versions(path):
+        if layout.versions(path):
             config = model_server_config_pb2.ModelConfig(
                 name=path.name, base_path=f"/models/{path.name}", model_platform="tensorflow"
             )

@@ -13,7 +13,7 @@ import numpy as np
 import tensorflow as tf
 
 from recipes._core.errors import RecipeError, told
-from recipes._core.export import artifact, convert
+from recipes._core.export import artifact, convert, layout
 from recipes._core.files import check_writable, write_json
 
 # Packages are looked for where this process found them, which no option of Python's says, and none of the project's is.
@@ -155,7 +155,7 @@ def _remove_leftovers(folder):
 
 def versions(folder):
     """The version numbers in a recipe's folder of exports, ascending."""
-    return list(artifact.versions(folder))
+    return list(layout.versions(folder))
 
 
 def _rename_to_next_version(temporary, folder):
@@ -175,7 +175,7 @@ def load(folder, recipe, version=None):
     Raises:
         RecipeError: there is no such version.
     """
-    there = {number: path for number, path in artifact.versions(folder).items() if (path / "saved_model.pb").exists()}
+    there = {number: path for number, path in layout.versions(folder).items() if (path / "saved_model.pb").exists()}
     if not there or version not in (None, *there):
         wanted = f"version {version} of {recipe}" if version is not None else f"an exported model of {recipe}"
         raise RecipeError(

@@ -24,6 +24,7 @@ import uvloop
 from ray import serve
 
 from recipes._core.errors import RecipeError
+from recipes._core.export import layout
 from recipes._core.server import connection, front, link, models, replica, rest, rpc
 from recipes._core.server.refusal import Refused, Why
 
@@ -34,7 +35,7 @@ _FILES = 2**16  # that may be open, where the system allows it: connections are 
 def run(arguments):
     """Serves until SIGINT or SIGTERM, finishes what is asked by then, and returns."""
     folder = arguments.saved_models.resolve()
-    there = models.on_disk(folder, arguments.names)
+    there = layout.on_disk(folder, arguments.names)
     missing = set(arguments.names) - there.keys()
     if missing or not there:
         wanted = f"exported models of {', '.join(sorted(missing))}" if missing else "exported models"

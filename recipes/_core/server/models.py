@@ -7,7 +7,7 @@ import json
 import os
 import pathlib
 
-from recipes._core.export import artifact
+from recipes._core.export import artifact, layout
 from recipes._core.server.refusal import Refused, Why
 
 
@@ -63,18 +63,6 @@ def _card(path):
         return {}
 
 
-def on_disk(folder, names=()):
-    """Name -> version number -> path, ascending, of each model in a folder that has a version.
-
-    Args:
-        folder: of all exports.
-        names: of the models to look for. Default: all.
-    """
-    paths = [pathlib.Path(folder) / name for name in names] or sorted(pathlib.Path(folder).glob("[!.]*/"))
-    found = {path.name: artifact.versions(path) for path in paths}
-    return {name: versions for name, versions in found.items() if versions}
-
-
 def stamp(path):
     """A number that changes when a file that a server reads is written, replaced, added or removed; 0 if none is."""
     path, found = pathlib.Path(path), []
@@ -109,7 +97,7 @@ class Models:
 
         One that is being written on is left alone until it stays as it is from one call to the next.
         """
-        self._paths, before = on_disk(self.folder, self._names), self._there
+        self._paths, before = layout.on_disk(self.folder, self._names), self._there
         there = self._there = {
             name: {number: stamp(path) for number, path in paths.items()} for name, paths in self._paths.items()
         }

@@ -14,7 +14,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import tensorflow as tf
 
-from recipes._core.export import artifact, joining
+from recipes._core.export import artifact, joining, layout
 from recipes._core.export.signatures import words
 from recipes._core.server import link, models
 from recipes._core.server.refusal import Refused, Why
@@ -38,7 +38,7 @@ class Replica:
         self._loaded = collections.defaultdict(collections.OrderedDict)
         self._loading, self._books = threading.Lock(), threading.Lock()
         self._threads = concurrent.futures.ThreadPoolExecutor(threads)
-        for name, numbers in models.on_disk(folder, names).items():
+        for name, numbers in layout.on_disk(folder, names).items():
             self.prepare(name, max(numbers))  # the front asks again, and hears what is wrong
         if sockets:
             gc.freeze()  # as in the front
@@ -90,7 +90,7 @@ class Replica:
 
     def _load(self, name, number):
         """The model of a version as its files are now, warmed up."""
-        path = artifact.versions(self._folder / name).get(number)
+        path = layout.versions(self._folder / name).get(number)
         if path is None:
             raise FileNotFoundError(f"Expected a folder of version {number}.")
         with self._loading:  # of one at a time
@@ -115,7 +115,7 @@ class Replica:
             if is_due:
                 held.looked = time.monotonic()
         if is_due:
-            path = artifact.versions(self._folder / name).get(number)
+            path = layout.versions(self._folder / name).get(number)
             before, held.seen = held.seen, models.stamp(path) if path else 0
             # Deleted or being written on, it is still asked.
             if held.seen == before and held.seen not in (0, held.stamp, held.refused):

@@ -12,7 +12,7 @@ import pytest
 import tensorflow as tf
 from tensorflow.core.protobuf import saved_model_pb2
 
-from recipes._core.export import artifact, joining
+from recipes._core.export import artifact, joining, layout
 from recipes._core.server import models, replica
 from recipes._core.server.front import Logged
 from recipes._core.server.refusal import Refused, Why
@@ -295,7 +295,7 @@ def test_zeros_before_a_version_are_none(tmp_path):
         with contextlib.suppress(OSError):  # a name may be too long
             (tmp_path / "a" / name).mkdir()
     (tmp_path / "a/200").write_text("")
-    assert artifact.versions(tmp_path / "a") == {7: tmp_path / "a/7", 123: tmp_path / "a/00000123"}
+    assert layout.versions(tmp_path / "a") == {7: tmp_path / "a/7", 123: tmp_path / "a/00000123"}
     served, one = models.Models(tmp_path), replica.Replica(tmp_path)
     assert served.changes() == [("a", 123)]
     served.switch("a", 123)
@@ -303,7 +303,7 @@ def test_zeros_before_a_version_are_none(tmp_path):
     (answer,) = one.answer("a", 123, "serving_default", [request(2)])
     np.testing.assert_allclose(answer["sum"], 2 * request(2)["inputs"].sum(axis=1), rtol=1e-5)
     (tmp_path / "a/123").mkdir()  # which TensorFlow Serving takes, too
-    assert artifact.versions(tmp_path / "a")[123] == tmp_path / "a/123"
+    assert layout.versions(tmp_path / "a")[123] == tmp_path / "a/123"
 
 
 def test_a_version_with_a_dtype_that_is_not_known_cannot_be_read(tmp_path):

@@ -22,8 +22,7 @@ import tensorflow as tf
 from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
 
 from recipes._core.command import cli
-from recipes._core.export import artifact
-from recipes._core.server import models
+from recipes._core.export import artifact, layout
 from tests.recipes.server.nonsense import Nonsense
 from tests.recipes.server.small import request, write
 from tests.recipes.test_readme import CLIENTS
@@ -353,4 +352,4 @@ def test_what_it_says_when_it_cannot(tmp_path, monkeypatch, capsys):
         for option in ("--port", "--grpc-port"):
             message = error(f"{option}={port}", f"--saved-models={tmp_path}")
             assert f"Expected a free port of 127.0.0.1, received {option}={port}" in message
-    assert models.on_disk(tmp_path)
+    assert layout.on_disk(tmp_path)
