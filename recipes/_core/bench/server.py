@@ -52,7 +52,7 @@ def measure(options):
     """Measures and prints; see the module."""
     if options.patterns:
         raise RecipeError(f"Expected no cells beside --serve, received {' '.join(options.patterns)}.")
-    needed = ("prometheus_client", "ray", "starlette", "uvicorn", "uvloop")
+    needed = ("prometheus_client", "starlette", "uvicorn", "uvloop")
     missing = [module for module in needed if not importlib.util.find_spec(module)]
     if missing:
         raise RecipeError(f"Expected the server's packages, there is no {missing[0]}; {install('serve')}")

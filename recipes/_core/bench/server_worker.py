@@ -138,7 +138,7 @@ def main():
         try:
             subject = json.loads(line)
             if subject["do"] == "facts":
-                packages = ("grpcio", "protobuf", "ray", "starlette", "uvicorn")
+                packages = ("grpcio", "protobuf", "starlette", "uvicorn")
                 answer = {name: importlib.metadata.version(name) for name in packages}
                 answer = {"tensorflow": tf.__version__, **answer}
             else:

@@ -4,6 +4,7 @@ import argparse
 import ast
 import contextlib
 import dataclasses
+import importlib
 import os
 import sys
 
@@ -107,6 +108,8 @@ def parser(name=None):
     command.add_argument("--port", type=int, default=8501, help="of REST and the page; 0: any that is free")
     command.add_argument("--grpc-port", type=int, default=8500, help="of gRPC; 0: any that is free")
     command.add_argument("--replicas", type=bench.positive, default=1, help="processes that compute; default: 1")
+    help = "seconds within which a replica answers a ping, or is replaced"
+    command.add_argument("--ping-timeout", type=bench.positive, default=10, help=help)
     command.add_argument("--queue", type=bench.positive, default=256, help="requests at a time; more are refused")
     command.add_argument("--timeout", type=bench.positive, default=60, help="seconds that a request may take")
     command.add_argument("--max-request-mb", type=bench.positive, default=16, help="MiB that a request may have")
@@ -220,10 +223,9 @@ def _report(arguments):
 
 def _serve(arguments):
     try:
-        command = page.quiet_import("recipes._core.server.command")
+        importlib.import_module("recipes._core.server.command").run(arguments)
     except ModuleNotFoundError as error:
         raise RecipeError(f"{error}. To serve models, {install('serve')}") from error
-    command.run(arguments)
 
 
 def _keep(arguments):

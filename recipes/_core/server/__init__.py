@@ -1,5 +1,6 @@
-"""A server that speaks TensorFlow Serving's REST and gRPC, on replicas that Ray Serve keeps alive.
+"""A server that speaks TensorFlow Serving's REST and gRPC, on replicas that it keeps alive.
 
 One process, `front`, talks with the clients (`connection`): it translates (`rest`, `rpc`), checks names, types and
-sizes, and joins requests that wait (`joining`). Replicas (`replica`) hold the models, each in a process of its own.
+sizes, joins requests that wait (`joining`), and keeps the replicas (`replicas`). Each of these (`replica`) holds the
+models in a process of its own, and is called over a socket (`link`).
 """

@@ -1,9 +1,7 @@
 """A process that holds models and answers batches of requests."""
 
 import collections
-import concurrent.futures
 import dataclasses
-import gc
 import os
 import pathlib
 import threading
@@ -16,7 +14,7 @@ import tensorflow as tf
 
 from recipes._core.export import artifact, joining, layout
 from recipes._core.export.signatures import words
-from recipes._core.server import link, models
+from recipes._core.server import models
 from recipes._core.server.refusal import Refused, Why
 
 _LOOK = 1  # seconds after which an answering version is compared with its files again
@@ -29,30 +27,24 @@ class Replica:
     Args:
         folder: of all exports, absolute.
         names: of the models to load at the start. Default: all.
-        sockets: folder where to listen for calls of `prepare` and `answer`, see `link`. Default: nowhere.
-        threads: calls that are computed at a time.
     """
 
-    def __init__(self, folder, names=(), sockets=None, threads=8):
+    def __init__(self, folder, names=()):
         self._folder = pathlib.Path(folder)
         self._loaded = collections.defaultdict(collections.OrderedDict)
         self._loading, self._books = threading.Lock(), threading.Lock()
-        self._threads = concurrent.futures.ThreadPoolExecutor(threads)
         for name, numbers in layout.on_disk(folder, names).items():
             self.prepare(name, max(numbers))  # the front asks again, and hears what is wrong
-        if sockets:
-            gc.freeze()  # as in the front
-            link.listen(sockets, self._call)
 
-    def _call(self, method, arguments, reply):
-        def compute():
-            try:
-                value = getattr(self, method)(*arguments)
-            except Exception as error:  # a fault of ours, of which the caller must hear
-                value = _fault(error)
-            reply(value)
+    def call(self, method, *arguments):
+        """What a method returns, or the fault in it as `Refused`."""
+        try:
+            return getattr(self, method)(*arguments)
+        except Exception as error:  # a fault of ours, of which the caller must hear
+            return _fault(error)
 
-        self._threads.submit(compute)
+    def ready(self):
+        """Returns when the replica answers calls at all."""
 
     def prepare(self, name, number):
         """Loads a version as its files are now, and warms it up; returns what is wrong with it, or None."""

@@ -1,4 +1,4 @@
-"""Small models to serve, and a server without Ray: a replica that is an object of this process."""
+"""Small models to serve, and a server whose replica is an object of this process."""
 
 import asyncio
 import contextlib

@@ -1,5 +1,6 @@
 """Addresses of the server: every one of a host, for both of its protocols."""
 
+import asyncio
 import contextlib
 import http.client
 import socket
@@ -9,7 +10,7 @@ import pytest
 from tensorflow_serving.apis import get_model_status_pb2, model_service_pb2_grpc
 
 from recipes._core.errors import RecipeError
-from recipes._core.server import command
+from recipes._core.server import command, serving
 from tests.recipes.server.small import in_loop
 
 
@@ -50,13 +51,13 @@ def test_both_protocols_are_heard_at_every_address(make_front, host, printed, ad
     async def call():
         front, listeners = make_front(), command.listeners(host, 0, "--port")
         async with (
-            command.rpc_server(front, command.address(host, 0), 2**20) as rpc_port,
-            command.rest_server(front, listeners, 2**20) as port,
+            serving.rpc_server(front, serving.address(host, 0), 2**20) as rpc_port,
+            serving.rest_server(front, listeners, 2**20) as port,
         ):
-            assert command.address(host, port) == f"{printed}:{port}"
+            assert serving.address(host, port) == f"{printed}:{port}"
             for address in addresses:
-                assert await command.asyncio.to_thread(ask, address, port) == 200
-                async with grpc.aio.insecure_channel(command.address(address, rpc_port)) as channel:
+                assert await asyncio.to_thread(ask, address, port) == 200
+                async with grpc.aio.insecure_channel(serving.address(address, rpc_port)) as channel:
                     answer = await model_service_pb2_grpc.ModelServiceStub(channel).GetModelStatus(message, timeout=30)
                     assert answer.model_version_status[0].version == 2
 

@@ -28,9 +28,9 @@ def test_what_it_cannot_measure(arguments, message, capsys):
 
 def test_it_asks_for_the_extra(monkeypatch, capsys):
     find = bench.importlib.util.find_spec
-    monkeypatch.setattr(bench.importlib.util, "find_spec", lambda name: None if name == "ray" else find(name))
+    monkeypatch.setattr(bench.importlib.util, "find_spec", lambda name: None if name == "starlette" else find(name))
     assert cli.main(["bench", "--serve=small"]) == 2
-    assert "there is no ray; install the extra `serve`" in capsys.readouterr().err
+    assert "there is no starlette; install the extra `serve`" in capsys.readouterr().err
 
 
 def test_alike():
@@ -51,7 +51,7 @@ def test_all_rows_are_measured(tmp_path, capsys):
     arguments = [f"--saved-models={tmp_path}", "--seconds=0.2", "--rounds=2", f"--json={written}"]
     assert cli.main(["bench", "--serve=small", *arguments]) == 0
     printed, written = capsys.readouterr().out, json.loads(written.read_text())
-    assert {"machine", "cores", "tensorflow", "ray"} <= written.keys()
+    assert {"machine", "cores", "tensorflow", "starlette"} <= written.keys()
     assert written["model"] == "small, version 3"
     rows = {(row["protocol"], row["clients"]): row for row in written["rows"]}
     assert rows.keys() == {("call", 1), *((kind, n) for kind in bench.PROTOCOLS for n in bench.CLIENTS)}

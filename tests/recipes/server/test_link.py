@@ -1,8 +1,9 @@
-"""Calls over sockets: of any size, to who has least to do, and lost when the process dies."""
+"""Calls over sockets: of any size, several at a time, and lost when the other end is closed."""
 
 import asyncio
-import subprocess
-import sys
+import contextlib
+import socket
+import threading
 
 import numpy as np
 import pytest
@@ -11,84 +12,79 @@ from recipes._core.server import link
 from tests.recipes.server.small import in_loop
 
 
-def test_answers_of_any_size(tmp_path):
-    def call(method, arguments, reply):
-        reply((method, *arguments))
+@contextlib.asynccontextmanager
+async def linked(call, threads=1):
+    """A `Link` to a thread that answers with `call`."""
+    ours, theirs = socket.socketpair()
+    thread = threading.Thread(target=link.answer, args=(theirs, call, threads))
+    thread.start()
+    made = await link.Link.over(ours)
+    try:
+        yield made
+    finally:
+        made.close()
+        await asyncio.to_thread(thread.join)  # it ends when our end is closed
+        theirs.close()
+
+
+def test_answers_of_any_size():
+    sizes = 0, 10, 3_000_000, 7
 
     async def ask():
-        links = link.Links(tmp_path)
-        return await asyncio.gather(*(links.call("echo", np.arange(size)) for size in (0, 10, 3_000_000, 7)))
+        async with linked(lambda *called: called) as made:
+            return await asyncio.gather(*(made.call("echo", np.arange(size)) for size in sizes))
 
-    link.listen(tmp_path, call)
-    for size, (method, array) in zip((0, 10, 3_000_000, 7), in_loop(ask()), strict=True):
+    for size, (method, array) in zip(sizes, in_loop(ask()), strict=True):
         assert method == "echo"
         np.testing.assert_array_equal(array, np.arange(size))
 
 
-_REPLICA = """
-import json, os, sys, threading, time
-sys.path.insert(0, {root!r})
-from recipes._core.server import link
-def call(method, arguments, reply):
-    if method == "die":
-        os._exit(1)
-    def work():
-        time.sleep(arguments[0])
-        reply(ValueError("no") if method == "fail" else os.getpid())
-    threading.Thread(target=work).start()
-link.listen({sockets!r}, call)
-print("ready", flush=True)
-time.sleep(100)
-"""
+def test_an_exception_that_is_returned_is_raised():
+    async def ask():
+        async with linked(lambda method: ValueError(method)) as made:
+            with pytest.raises(ValueError, match="no"):
+                await made.call("no")
+            assert made.load == 0
+
+    in_loop(ask())
 
 
-@pytest.fixture
-def processes(tmp_path):
-    """A function that starts a process which listens in `tmp_path`."""
-    started = []
+def test_threads_answer_at_a_time_in_any_order():
+    last = threading.Event()
 
-    def start():
-        code = _REPLICA.format(root=sys.path[0] if "" not in sys.path else "", sockets=str(tmp_path))
-        started.append(subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True))
-        assert started[-1].stdout.readline() == "ready\n"
-        return started[-1]
+    def call(number):
+        if number == 2:
+            last.set()
+        assert last.wait(60)
+        return number
 
-    yield start
-    for process in started:
-        process.kill()
-        process.communicate()
+    async def ask():
+        async with linked(call, threads=3) as made:
+            assert await asyncio.gather(*map(made.call, range(3))) == [0, 1, 2]
+
+    in_loop(ask())
 
 
-def test_calls_go_to_who_has_least_to_do_and_survive_who_dies(processes, tmp_path):
-    first, second = processes(), processes()
-
-    async def calls():
-        links = link.Links(tmp_path)
-        both = await asyncio.gather(*[links.call("work", 0.1) for _ in range(6)])
-        assert sorted(both.count(process.pid) for process in (first, second)) == [3, 3]
-        with pytest.raises(ValueError, match="no"):
-            await links.call("fail", 0)
-        waiting = [asyncio.create_task(links.call("work", 0.5)) for _ in range(4)]
+def test_calls_are_lost_when_the_other_end_is_closed():
+    async def ask():
+        ours, theirs = socket.socketpair()
+        made = await link.Link.over(ours)
+        waiting = asyncio.create_task(made.call("anything"))
         await asyncio.sleep(0.1)
-        first.kill()
-        assert await asyncio.gather(*waiting) == [second.pid] * 4
-        second.kill()
-        second.wait()
-        waiting = asyncio.create_task(links.call("work", 0))
-        await asyncio.sleep(0.3)
-        assert not waiting.done()  # until another takes the place
-        third = await asyncio.to_thread(processes)
-        assert await waiting == third.pid
+        assert made.load == 1
+        theirs.close()
+        for call in (waiting, made.call("another")):
+            with pytest.raises(link.Lost):
+                await call
+        assert (made.load, made.is_open) == (0, False)
 
-    in_loop(calls())
+    in_loop(ask())
 
 
-def test_what_kills_every_replica_ends(processes, tmp_path):
-    for _ in range(2):
-        processes()
-
-    async def calls():
-        with pytest.raises(link.Lost):
-            await link.Links(tmp_path).call("die", tries=2)
-
-    in_loop(calls())
+def test_half_a_message_ends_it():
+    for beginning in (b"\0", (1000).to_bytes(8, "big") + b"..."):
+        ours, theirs = socket.socketpair()
+        with theirs:
+            with ours:
+                ours.sendall(beginning)
+            link.answer(theirs, lambda: None, threads=2)

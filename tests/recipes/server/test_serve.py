@@ -1,4 +1,4 @@
-"""`python -m recipes serve` itself: replicas under Ray Serve that die, versions that come, nonsense, signals."""
+"""`python -m recipes serve` itself: replicas that die and hang, versions that come, nonsense, signals."""
 
 import collections
 import concurrent.futures
@@ -181,6 +181,25 @@ def test_a_replica_killed_under_load_loses_no_request(served):
     assert set(server.replicas()) > {before[1]}
 
 
+def test_a_replica_that_hangs_under_load_loses_no_request(served):
+    _, server = served
+    before = server.replicas()
+    with server.load(16, INPUTS) as answers:
+        time.sleep(2)
+        os.kill(before[0], signal.SIGSTOP)
+        stopped = time.monotonic()
+        server.wait_for(f"Process {before[0]} hangs")
+        seconds = time.monotonic() - stopped
+        server.wait_for(rf"(?s)Process {before[0]} hangs.*Process \d+ computes")
+        count = len(answers)
+        time.sleep(2)
+    assert 9 < seconds < 20  # 10, and at most 1 from ping to ping
+    assert len(answers) > count > 0
+    assert [answer for answer in answers if isinstance(answer, grpc.RpcError)] == []
+    assert before[0] not in server.replicas()
+    assert not pathlib.Path(f"/proc/{before[0]}").exists()
+
+
 def test_a_new_version_under_load_fails_no_request(served):
     folder, server = served
     with server.load(16, INPUTS) as answers:
@@ -306,11 +325,31 @@ def test_a_signal_finishes_what_was_asked(served, tmp_path, number):
     assert server.process.wait(60) == 0
     server.channel.close()
     assert "Traceback" not in server.log.read_text()
-    until = time.monotonic() + 20
-    for pid in server.replicas():
+    await_end(server.replicas(), 1)
+
+
+def await_end(pids, seconds):
+    until = time.monotonic() + seconds
+    for pid in pids:
         while pathlib.Path(f"/proc/{pid}").exists():
             assert time.monotonic() < until, "a replica lives on"
             time.sleep(0.1)
+
+
+def test_replicas_end_at_once_when_the_front_is_killed(tmp_path):
+    write_slow(tmp_path)
+    server = Server(tmp_path, tmp_path / "log", "--replicas=2")
+    pids = server.replicas()
+    assert len(pids) == 2
+    with concurrent.futures.ThreadPoolExecutor(2) as pool, contextlib.closing(server.channel):
+        asked = [pool.submit(server.rpc, request(2), "slow") for _ in pids]
+        time.sleep(0.5)
+        server.process.kill()
+        server.process.wait()
+        for each in asked:
+            assert isinstance(each.exception(), grpc.RpcError)
+    await_end(pids, 5)
+    assert "Traceback" not in server.log.read_text()
 
 
 BODY = {"inputs": {name: array.tolist() for name, array in request(2).items()}}
