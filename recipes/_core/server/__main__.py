@@ -13,28 +13,30 @@ from recipes._core import page
 from recipes._core.server import link
 
 
-def main(folder, *names, calls, pings):
-    """Answers calls and pings over sockets, of which the numbers are given."""
+def main(folder, *names, sockets):
+    """Answers pings over the first of the sockets, whose numbers are given, and calls over the others."""
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)  # who sends them to all processes means the front
+    pings, *calls = (socket.socket(fileno=int(number)) for number in sockets.split(","))
     threading.Thread(target=_serve, args=(pings, lambda method: None)).start()
     # TensorFlow comes after: a front that is gone is noticed while it is imported.
     replica = page.quiet_import("recipes._core.server.replica").Replica(pathlib.Path(folder), names)
     gc.freeze()  # as in the front
-    _serve(calls, replica.call, threads=8)
+    for connection in calls:
+        threading.Thread(target=_serve, args=(connection, replica.call)).start()
 
 
-def _serve(number, call, threads=1):
-    status = 1
+def _serve(connection, call):
+    status = 0
     try:
-        link.answer(socket.socket(fileno=int(number)), call, threads)
-        status = 0
+        link.answer(connection, call)
     except OSError:  # the front is gone
-        status = 0
+        pass
     except Exception:
         traceback.print_exc()
+        status = 1
     os._exit(status)
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:-2], calls=sys.argv[-2], pings=sys.argv[-1])
+    main(*sys.argv[1:-1], sockets=sys.argv[-1])

@@ -1,10 +1,7 @@
-"""Calls from the front to a replica, over a socket: messages of a length and a pickle."""
+"""Calls from the front to a replica over sockets: messages of a length and a pickle."""
 
 import asyncio
-import concurrent.futures
-import itertools
 import pickle
-import threading
 
 _SIZE = 8  # bytes that tell how long a message is
 
@@ -13,43 +10,28 @@ class Lost(Exception):
     """The replica died before it answered."""
 
 
-def _message(*parts):
-    content = pickle.dumps(parts, protocol=5)
+def _message(content):
+    content = pickle.dumps(content, protocol=5)
     return len(content).to_bytes(_SIZE, "big") + content
 
 
-def answer(connection, call, threads=1):
-    """Answers calls until the other end of a socket is closed.
-
-    Each thread reads a call, computes and replies: to hand calls from one thread to another would take time.
+def answer(connection, call):
+    """Answers calls over a socket, one after the other, until its other end is closed.
 
     Args:
         connection: the socket.
         call: function of a method's name and its arguments; the caller raises an exception that it returns.
-        threads: calls that are computed at a time.
     """
-    stream, reading, sending = connection.makefile("rb"), threading.Lock(), threading.Lock()
-
-    def work():
-        while True:
-            with reading:
-                size = int.from_bytes(stream.read(_SIZE), "big")
-                content = stream.read(size)
-            if len(content) < max(size, 1):
+    with connection.makefile("rb") as stream:
+        while head := stream.read(_SIZE):
+            content = stream.read(int.from_bytes(head, "big"))
+            if len(head) < _SIZE or len(content) < int.from_bytes(head, "big"):
                 return
-            number, *called = pickle.loads(content)
-            reply = _message(number, call(*called))
-            with sending:
-                connection.sendall(reply)
-
-    pool = concurrent.futures.ThreadPoolExecutor(threads)
-    working = [pool.submit(work) for _ in range(threads)]
-    for ended in concurrent.futures.wait(working, return_when="FIRST_COMPLETED").done:
-        ended.result()  # raises what went wrong
+            connection.sendall(_message(call(*pickle.loads(content))))
 
 
 class Link(asyncio.Protocol):
-    """The front's end, in an event loop."""
+    """The front's end of one socket, in an event loop: one call at a time."""
 
     @classmethod
     async def over(cls, connection):
@@ -58,44 +40,69 @@ class Link(asyncio.Protocol):
         return link
 
     def connection_made(self, transport):
-        self._transport, self._received = transport, bytearray()
-        self._numbers, self._calls, self.is_open = itertools.count(), {}, True
+        self._transport, self._received, self._answer, self.is_open = transport, bytearray(), None, True
 
-    @property
-    def load(self):
-        """Calls that are not yet answered."""
-        return len(self._calls)
-
-    async def call(self, method, *arguments):
-        """Returns what the replica's method returns; raises an exception that it returns, and `Lost` if it dies."""
-        if not self.is_open:
-            raise Lost
-        number, future = next(self._numbers), asyncio.get_running_loop().create_future()
-        self._calls[number] = future
-        try:
-            self._transport.write(_message(number, method, *arguments))
-            value = await future
-        finally:
-            del self._calls[number]
-        if isinstance(value, Exception):
-            raise value
-        return value
+    def ask(self, method, *arguments):
+        """A future of what the replica's method returns, of an exception that it returns, or of `Lost`."""
+        self._answer = asyncio.get_running_loop().create_future()
+        if self.is_open:
+            self._transport.write(_message((method, *arguments)))
+        else:
+            self._answer.set_exception(Lost())
+        return self._answer
 
     def close(self):
-        """Gives up all calls."""
         self._transport.close()
 
     def data_received(self, data):
         self._received += data
-        while len(self._received) >= (end := _SIZE + int.from_bytes(self._received[:_SIZE], "big")):
-            number, value = pickle.loads(self._received[_SIZE:end])
-            del self._received[:end]
-            future = self._calls.get(number)
-            if future and not future.done():
-                future.set_result(value)
+        if len(self._received) == _SIZE + int.from_bytes(self._received[:_SIZE], "big"):
+            value = pickle.loads(self._received[_SIZE:])
+            self._received.clear()
+            if self._answer.done():
+                pass  # a ping that was given up
+            elif isinstance(value, Exception):
+                self._answer.set_exception(value)
+            else:
+                self._answer.set_result(value)
 
     def connection_lost(self, _):
         self.is_open = False
-        for future in self._calls.values():
-            if not future.done():
-                future.set_exception(Lost())
+        if self._answer and not self._answer.done():
+            self._answer.set_exception(Lost())
+
+
+class Links:
+    """Calls to one replica: as many at a time as there are links, each of which the replica answers from a thread.
+
+    The link that was free last is taken first: the thread that waits there ran last. To hand calls from one thread to
+    another would take longer.
+
+    Attributes:
+        load: calls that are not yet answered.
+    """
+
+    def __init__(self, links):
+        self._links, self._free, self.load = links, asyncio.LifoQueue(), 0
+        for link in links:
+            self._free.put_nowait(link)
+
+    @property
+    def are_open(self):
+        return all(link.is_open for link in self._links)
+
+    async def call(self, method, *arguments):
+        """Returns what the replica's method returns; raises an exception that it returns, and `Lost` if it dies."""
+        self.load += 1
+        try:
+            link = await self._free.get()
+            answer = link.ask(method, *arguments)
+            answer.add_done_callback(lambda _: self._free.put_nowait(link))
+            return await asyncio.shield(answer)  # who gives up leaves the link to its answer
+        finally:
+            self.load -= 1
+
+    def close(self):
+        """Gives up all calls."""
+        for link in self._links:
+            link.close()

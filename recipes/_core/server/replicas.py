@@ -8,8 +8,9 @@ import subprocess
 import sys
 
 from recipes._core.errors import RecipeError
-from recipes._core.server.link import Link, Lost
+from recipes._core.server.link import Link, Links, Lost
 
+_THREADS = 8  # calls that a replica computes at a time
 _PAUSE = 1  # seconds before each ping, and before a replica is replaced
 
 
@@ -21,14 +22,15 @@ class Replicas:
     stopped, or something in it holds Python's lock. That a computation takes long is no hang, nor is a long start.
 
     Args:
-        command: list that starts the process of one; after it come the numbers of two sockets, of calls and of pings.
+        command: list that starts the process of one. A last argument is added: the numbers of its sockets, with commas
+            between them, the first of pings and the others of calls.
         count: how many.
         ping_timeout: seconds that the answer to a ping may take.
     """
 
     def __init__(self, command, count, ping_timeout):
         self._command, self._count, self._ping_timeout = command, count, ping_timeout
-        self._links, self._has_started = [], False
+        self._replicas, self._has_started = [], False
 
     async def __aenter__(self):
         self._keepers = [asyncio.create_task(self._keep()) for _ in range(self._count)]
@@ -45,7 +47,7 @@ class Replicas:
         Raises:
             RecipeError: one ended before.
         """
-        while len(self._links) < self._count:
+        while len(self._replicas) < self._count:
             for keeper in self._keepers:
                 if keeper.done():
                     keeper.result()
@@ -59,10 +61,10 @@ class Replicas:
             Lost: all of them died of it.
         """
         for _ in range(tries):
-            while not (links := self._open()):
+            while not (open_ones := self._open()):
                 await asyncio.sleep(0.1)
             with contextlib.suppress(Lost):
-                return await min(links, key=lambda link: link.load).call(method, *arguments)
+                return await min(open_ones, key=lambda links: links.load).call(method, *arguments)
         raise Lost
 
     async def call_all(self, method, *arguments):
@@ -71,13 +73,13 @@ class Replicas:
         Raises:
             Lost: one died, or there is none.
         """
-        links = self._open()
-        if not links:
+        open_ones = self._open()
+        if not open_ones:
             raise Lost
-        return await asyncio.gather(*(link.call(method, *arguments) for link in links))
+        return await asyncio.gather(*(links.call(method, *arguments) for links in open_ones))
 
     def _open(self):
-        return [link for link in self._links if link.is_open]
+        return [links for links in self._replicas if links.are_open]
 
     async def _keep(self):
         """One replica after the other."""
@@ -92,25 +94,28 @@ class Replicas:
 
     async def _run(self):
         """Starts a replica; returns when it has ended."""
-        ours, theirs = zip(socket.socketpair(), socket.socketpair(), strict=True)
-        with theirs[0], theirs[1]:
+        ours, theirs = zip(*(socket.socketpair() for _ in range(1 + _THREADS)), strict=True)
+        try:
             numbers = [end.fileno() for end in theirs]
             process = await asyncio.create_subprocess_exec(
-                *[*self._command, *map(str, numbers)],
+                *[*self._command, ",".join(map(str, numbers))],
                 stdin=subprocess.DEVNULL,
                 pass_fds=numbers,
                 env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
-                start_new_session=True,  # Ctrl-C is for the front, which ends the replicas when it needs them no more
             )
-        calls, pings = [await Link.over(end) for end in ours]
+        finally:
+            for end in theirs:
+                end.close()
+        pings, *links = [await Link.over(end) for end in ours]
+        calls = Links(links)
         try:
             await calls.call("ready")
-            self._links.append(calls)
+            self._replicas.append(calls)
             print(f"Process {process.pid} computes", flush=True)
             while True:
                 await asyncio.sleep(_PAUSE)
                 async with asyncio.timeout(self._ping_timeout):
-                    await pings.call("ping")
+                    await pings.ask("ping")
         except TimeoutError:
             print(f"Process {process.pid} hangs: no answer to a ping in {self._ping_timeout} seconds", flush=True)
         except Lost:
@@ -118,12 +123,12 @@ class Replicas:
         finally:
             with contextlib.suppress(ProcessLookupError):
                 process.kill()
-            for link in (calls, pings):
-                link.close()
+            calls.close()
+            pings.close()
             status = await process.wait()
-            has_computed = calls in self._links
+            has_computed = calls in self._replicas
             if has_computed:
-                self._links.remove(calls)
+                self._replicas.remove(calls)
         if not (has_computed or self._has_started):
             raise RecipeError(f"Expected replicas to start, but one ended with exit status {status}.")
         print(f"Process {process.pid} is gone; another takes its place", flush=True)

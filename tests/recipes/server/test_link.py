@@ -13,18 +13,20 @@ from tests.recipes.server.small import in_loop
 
 
 @contextlib.asynccontextmanager
-async def linked(call, threads=1):
-    """A `Link` to a thread that answers with `call`."""
-    ours, theirs = socket.socketpair()
-    thread = threading.Thread(target=link.answer, args=(theirs, call, threads))
-    thread.start()
-    made = await link.Link.over(ours)
+async def linked(call, count=1):
+    """`Links` to so many threads that answer with `call`."""
+    pairs = [socket.socketpair() for _ in range(count)]
+    threads = [threading.Thread(target=link.answer, args=(theirs, call)) for _, theirs in pairs]
+    for thread in threads:
+        thread.start()
+    made = link.Links([await link.Link.over(ours) for ours, _ in pairs])
     try:
         yield made
     finally:
         made.close()
-        await asyncio.to_thread(thread.join)  # it ends when our end is closed
-        theirs.close()
+        for thread, (_, theirs) in zip(threads, pairs, strict=True):
+            await asyncio.to_thread(thread.join)  # it ends when our end is closed
+            theirs.close()
 
 
 def test_answers_of_any_size():
@@ -49,18 +51,44 @@ def test_an_exception_that_is_returned_is_raised():
     in_loop(ask())
 
 
-def test_threads_answer_at_a_time_in_any_order():
-    last = threading.Event()
+def test_as_many_are_answered_at_a_time_as_there_are_links():
+    last, asked = threading.Event(), []
 
     def call(number):
+        asked.append(number)
         if number == 2:
             last.set()
         assert last.wait(60)
         return number
 
     async def ask():
-        async with linked(call, threads=3) as made:
+        async with linked(call, 3) as made:
             assert await asyncio.gather(*map(made.call, range(3))) == [0, 1, 2]
+            last.clear()
+            waiting = [asyncio.create_task(made.call(number)) for number in (3, 4, 5, 6)]
+            await asyncio.sleep(0.3)
+            assert (sorted(asked), made.load) == ([0, 1, 2, 3, 4, 5], 4)
+            last.set()
+            assert await asyncio.gather(*waiting) == [3, 4, 5, 6]
+
+    in_loop(ask())
+
+
+def test_who_gives_up_does_not_leave_an_answer_to_the_next():
+    gate = threading.Event()
+
+    def call(number):
+        assert gate.wait(60)
+        return number
+
+    async def ask():
+        async with linked(call) as made:
+            with pytest.raises(TimeoutError):
+                await asyncio.wait_for(made.call(1), 0.1)
+            waiting = asyncio.create_task(made.call(2))
+            await asyncio.sleep(0.1)
+            gate.set()
+            assert await waiting == 2
 
     in_loop(ask())
 
@@ -68,15 +96,15 @@ def test_threads_answer_at_a_time_in_any_order():
 def test_calls_are_lost_when_the_other_end_is_closed():
     async def ask():
         ours, theirs = socket.socketpair()
-        made = await link.Link.over(ours)
-        waiting = asyncio.create_task(made.call("anything"))
+        made = link.Links([await link.Link.over(ours)])
+        waiting = [asyncio.create_task(made.call("anything")) for _ in range(2)]
         await asyncio.sleep(0.1)
-        assert made.load == 1
+        assert (made.load, made.are_open) == (2, True)
         theirs.close()
-        for call in (waiting, made.call("another")):
+        for call in (*waiting, made.call("another")):
             with pytest.raises(link.Lost):
                 await call
-        assert (made.load, made.is_open) == (0, False)
+        assert (made.load, made.are_open) == (0, False)
 
     in_loop(ask())
 
@@ -87,4 +115,4 @@ def test_half_a_message_ends_it():
         with theirs:
             with ours:
                 ours.sendall(beginning)
-            link.answer(theirs, lambda: None, threads=2)
+            link.answer(theirs, lambda: None)

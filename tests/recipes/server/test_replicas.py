@@ -25,9 +25,10 @@ def call(method, seconds=0):
     time.sleep(seconds)
     return ValueError("no") if method == "fail" else os.getpid()
 
-calls, pings = (socket.socket(fileno=int(number)) for number in sys.argv[-2:])
-threading.Thread(target=link.answer, args=(pings, lambda method: None), daemon=True).start()
-link.answer(calls, call, threads=8)
+pings, *calls = (socket.socket(fileno=int(number)) for number in sys.argv[-1].split(","))
+for connection in calls:
+    threading.Thread(target=link.answer, args=(connection, call), daemon=True).start()
+link.answer(pings, lambda method: None)
 """
 COMMAND = [sys.executable, "-c", _REPLICA]
 
