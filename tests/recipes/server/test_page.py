@@ -168,7 +168,7 @@ def player():
 
 @pytest.fixture(scope="module")
 def site(trained, tmp_path_factory):
-    """The URL of a server, without Ray, of a trained model and of hand-made ones."""
+    """The URL of a server of a trained model and of hand-made ones."""
     folder = tmp_path_factory.mktemp("page")
     shutil.copytree(trained / "saved_models/vanilla_lstm_mnist", folder / "vanilla_lstm_mnist")
     cards = {
