@@ -97,7 +97,8 @@ def attention_captioner(
         kernel_size: of each convolution. Default: 3.
         strides: of each convolution: over the image. Default: 2.
         normalization: None, `"batch"` or `"layer"`: of the channels, between each convolution and its rectified linear
-            units.
+            units. With `"batch"`, train on batches of captions of any lengths: images of short captions have other
+            statistics than those of long ones.
         gate: whether the decoder weighs what it saw by the number beta.
         penalty: lambda, 0 for none. The paper has 1 with soft attention, and none with hard.
         hard: whether the decoder looks at one place at a time.

@@ -29,7 +29,8 @@ class Captioning(Task):
     letters, marks being words of their own; `UNKNOWN` is read and trained on, but never written.
 
     The model is one of `attention_captioner`; its own loss of where it looks is in the loss of the training. The
-    setting `side` says how many pixels the sides of a picture have.
+    setting `side` says how many pixels the sides of a picture have. A setting `batches` says which captions share a
+    batch in training: "sorted", of like lengths, or "mixed".
 
     Attributes:
         in_colours: whether the pictures are.
@@ -110,7 +111,10 @@ class Captioning(Task):
             }, targets
 
         size = self.config.batch_size if training else self.several
-        return batching.Batches(pairs, size, example, self.config.seed if training else None, lengths)
+        is_mixed = training and getattr(self.config, "batches", "sorted") == "mixed"
+        return batching.Batches(
+            pairs, size, example, self.config.seed if training else None, lengths=None if is_mixed else lengths
+        )
 
     def compile(self, model, steps):
         model.compile(

@@ -102,7 +102,7 @@ def test_scenes_have_a_box_for_each_digit_in_the_order_of_the_caption(no_network
     task.learn(splits)
     words = {"a", "small", "large", "above", "left", "right", "of"}
     assert set(task.pieces) == {UNKNOWN, *words, *page.Task.names}
-    for split, size in ((splits.train, 16_000), (splits.validation, 500), (splits.test, 1000)):
+    for split, size in ((splits.train, 32_000), (splits.validation, 500), (splits.test, 1000)):
         assert split["image"].shape == (size, 64, 64)
         words = np.array([caption.decode() for caption in split["caption"][:, 0].numpy()])
         things = (np.asarray(split["boxes"]).max(axis=2) > 0).sum(axis=1)

@@ -15,15 +15,20 @@ MOST = 3  # digits of a scene
 GAP = 2  # pixels between two digits, at least
 LOWER = 4  # pixels from the middle of a digit down to that of the next, at least
 CLEAR = 8  # pixels that two digits are farther apart in the direction that is named than in the other, at least
+MARGIN = 6  # pixels around a digit that is bent
+SLANT = 0.2  # of a bent digit: how far each entry of the linear map is from that of the identity, at most
+BEND = 1.0  # pixels that each knot of a bent digit is moved in each direction, at most
+KNOTS = 4  # of a bent digit, in each direction
 
 
 class Builder(tfds.core.GeneratorBasedBuilder):
     """TFDS builder of digit_scenes."""
 
-    VERSION = tfds.core.Version("2.0.1")
+    VERSION = tfds.core.Version("3.0.0")
     RELEASE_NOTES = {
         "1.0.0": "Initial release.",
         "2.0.1": "Captions name digits from the top down, no longer by their numbers; digits are larger, scenes more.",
+        "3.0.0": "The digits of training scenes are bent, each time in another way; there are 32,000 of these scenes.",
     }
 
     def _info(self):
@@ -52,17 +57,18 @@ class Builder(tfds.core.GeneratorBasedBuilder):
         test, others = rows[is_test], rows[~is_test]
         is_validation = np.arange(len(others)) % 8 == 7
         return {
-            "train": self._generate_examples(others[~is_validation], 16000, seed=0),
+            "train": self._generate_examples(others[~is_validation], 32000, seed=0, is_bent=True),
             "validation": self._generate_examples(others[is_validation], 500, seed=1),
             "test": self._generate_examples(test, 1000, seed=2),
         }
 
-    def _generate_examples(self, rows, scenes, seed):
+    def _generate_examples(self, rows, scenes, seed, is_bent=False):
         draw = np.random.default_rng(seed)
         by_label = [rows[rows[:, -1] == label, :-1].reshape(-1, 28, 28) for label in range(len(NAMES))]
         for number in range(scenes):
             labels = draw.choice(len(NAMES), draw.integers(1, MOST + 1), replace=False)
             images = [by_label[label][draw.integers(len(by_label[label]))] for label in labels]
+            images = [bent(image, draw) if is_bent else image for image in images]
             canvas, boxes, sizes = scene(images, draw)
             objects = [
                 {"bbox": tfds.features.BBox(*(box / SIDE)), "label": int(label), "size": size}
@@ -97,6 +103,26 @@ def scene(images, draw):
                 for ink, (top, left, bottom, right) in zip(inks, boxes, strict=True):
                     canvas[top:bottom, left:right] = ink
                 return canvas, boxes, sizes
+
+
+def bent(image, draw):
+    """A digit slanted, turned, stretched and bent a little, as `draw` decides: uint8 (40, 40) of one (28, 28)."""
+    image = np.pad(image, MARGIN)
+    side = len(image)
+    places = np.linspace(0, side, KNOTS).round().astype(int)
+    knots = np.stack(np.meshgrid(places, places), axis=-1)  # rows, columns, (x, y)
+    linear = np.eye(2) + draw.uniform(-SLANT, SLANT, (2, 2))
+    seen = side / 2 + (knots - side / 2) @ linear + draw.uniform(-BEND, BEND, knots.shape)
+    mesh = [
+        (
+            (*knots[row, column], *knots[row + 1, column + 1]),
+            np.concatenate([seen[row + down, column + right] for down, right in ((0, 0), (1, 0), (1, 1), (0, 1))]),
+        )
+        for row, column in np.ndindex(KNOTS - 1, KNOTS - 1)
+    ]
+    return np.asarray(
+        Image.fromarray(image).transform(image.shape, Image.Transform.MESH, mesh, Image.Resampling.BILINEAR)
+    )
 
 
 def scaled(image, side):

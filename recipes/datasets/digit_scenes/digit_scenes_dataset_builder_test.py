@@ -14,7 +14,7 @@ from recipes.datasets.digit_scenes import digit_scenes_dataset_builder as digit_
 class DigitScenesTest(tfds.testing.DatasetBuilderTestCase):
     DATASET_CLASS = digit_scenes.Builder
     EXAMPLE_DIR = pathlib.Path(__file__).parent  # nothing is downloaded, so there is no dummy data
-    SPLITS = {"train": 16000, "validation": 500, "test": 1000}
+    SPLITS = {"train": 32000, "validation": 500, "test": 1000}
 
 
 def box(top, left, side=10):
@@ -46,6 +46,26 @@ def test_the_ink_is_scaled_whole():
         ink = digit_scenes.scaled(image, side)
         assert ink.shape == (side, round(side / 5))
         assert (ink == 200).all()
+
+
+def test_a_bent_digit_is_the_digit_in_another_hand(monkeypatch):
+    image = np.zeros((28, 28), np.uint8)
+    image[4:24, 10:14] = 200  # a one
+    draw = np.random.default_rng(0)
+    inks, slopes = [], []
+    for _ in range(100):
+        bent = digit_scenes.bent(image, draw)
+        assert bent.shape == (40, 40)
+        assert not bent[[0, -1]].any()
+        assert not bent[:, [0, -1]].any()
+        rows, columns = np.nonzero(bent > 100)
+        inks.append(len(rows) / np.count_nonzero(image))
+        slopes.append(np.polyfit(rows, columns, 1)[0])
+    assert 0.5 < min(inks) < 0.8 < 1.2 < max(inks) < 2
+    assert -0.5 < min(slopes) < -0.1 < 0.1 < max(slopes) < 0.5
+    for name in ("SLANT", "BEND"):
+        monkeypatch.setattr(digit_scenes, name, 0)
+    np.testing.assert_array_equal(digit_scenes.bent(image, draw)[6:-6, 6:-6], image)
 
 
 def test_a_scene_shows_each_digit_whole_in_its_box_and_far_enough_from_others():

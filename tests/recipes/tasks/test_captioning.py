@@ -90,6 +90,19 @@ def test_what_is_kept_is_enough_to_answer_without_the_data(task, model, answer):
     assert task.state() == {"pieces": task.pieces}
 
 
+def test_captions_of_any_lengths_share_a_batch_where_they_are_mixed():
+    data = columns(captions=[["a dog."], ["a cat and a dog."]] * 20)
+    kinds = {}
+    for batches in ("sorted", "mixed"):
+        task = Small(types.SimpleNamespace(**vars(CONFIG) | {"batches": batches}))
+        task.learn(batching.Splits(data, data, data, {}))
+        for training in (True, False):
+            epoch = task.batches(data, training).epoch().as_numpy_iterator()
+            kinds[batches, training] = [len(set(inputs["decoder_lengths"])) for inputs, _ in epoch]
+    assert max(kinds["mixed", True]) == 2
+    assert max(kinds["sorted", True]) == max(kinds["mixed", False]) == max(kinds["sorted", False]) == 1
+
+
 @pytest.mark.parametrize(("kind", "colours"), [(Small, ()), (Coloured, (3,))])
 def test_each_caption_is_an_example_with_its_picture(kind, colours):
     task, data = learned(kind, *colours), columns(*colours)
