@@ -34,12 +34,18 @@ def pytest_collection_modifyitems(config, items):
 
 
 def pytest_collection_finish():
-    """Leaves what was imported out of each garbage collection to come: TensorFlow has a million objects."""
-    gc.collect()
-    gc.freeze()
+    _free()
 
 
 def pytest_runtest_teardown():
-    """Frees what TensorFlow keeps of each function that ever ran, in a long run gigabytes."""
     if next(_ended) % 50 == 0:
-        keras.backend.clear_session()
+        _free()
+
+
+def _free():
+    """Frees what TensorFlow keeps of each function that ever ran, in a long run gigabytes.
+
+    What is left, a million objects from the start, is left out of each garbage collection to come.
+    """
+    keras.backend.clear_session()
+    gc.freeze()
