@@ -39,6 +39,7 @@ def all_sequences(model):
         yield sorted(zip(totals, written, strict=True), reverse=True)
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize(("attention", "bidirectional"), KINDS)
 def test_a_wide_beam_finds_what_trying_everything_finds(attention, bidirectional):
     model = random_model(attention, bidirectional)
@@ -70,6 +71,7 @@ def test_a_beam_of_one_is_greedy_and_blind_to_other_rows():
         np.testing.assert_array_equal(alone["tokens"][0], greedy["tokens"][row])
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize(("attention", "bidirectional"), KINDS)
 def test_a_model_of_half_precision_writes_and_looks_as_it_is_trained_to(attention, bidirectional):
     model = random_model(attention, bidirectional, dtype="mixed_bfloat16")
@@ -172,6 +174,7 @@ MECHANISMS = [
 ]
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("options", MECHANISMS)
 def test_a_model_writes_and_looks_by_any_mechanism_of_attention(options, tmp_path):
     model = random_model(**options)
@@ -226,6 +229,7 @@ def test_attention_that_cannot_be_is_refused(options, message):
         archs.encoder_decoder_lstm(4, 6, 3, **options)
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize(("attention", "bidirectional"), KINDS)
 def test_token_zero_is_padding_for_the_encoder_and_the_decoder(attention, bidirectional):
     model = random_model(attention, bidirectional, lengths=False, mask_zero=True)
@@ -334,6 +338,7 @@ def test_other_models_and_values_are_refused():
         archs.encoder_decoder_lstm(4, 6, 3, attention="dot")
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("attention", [None, "bahdanau", "luong"])
 @pytest.mark.parametrize(("sizes", "heights"), [([5], [1]), ([7, 5], [0, 1]), ([6, 6, 5], [0, 0, 1])])
 def test_a_decoder_of_other_sizes_starts_from_bridged_states(attention, sizes, heights, tmp_path):
@@ -418,6 +423,7 @@ def test_a_decoder_of_vectors_forecasts_with_what_is_known():
             call()
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize(("attention", "bidirectional"), KINDS)
 def test_samples_are_drawn_by_the_probabilities_of_their_tokens(attention, bidirectional):
     model, count = random_model(attention, bidirectional), 2000

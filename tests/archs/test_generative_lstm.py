@@ -106,6 +106,7 @@ def test_drawing_stops_at_the_end_token():
     assert np.all(drawn[0, first:] == 0)
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("jit_compile", [False, True])
 @pytest.mark.parametrize("length", [1, 2, 3])
 def test_drawing_stops_at_a_sequence(length, jit_compile):

@@ -25,6 +25,7 @@ def test_the_arguments_reach_the_cell():
     assert config["time"] is True
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", ["float32", pytest.param("mixed_float16", marks=pytest.mark.slow)])
 def test_one_dimension_takes_vectors(dtype, tmp_path):
     model = archs.grid_lstm(4, 6, 2, dimensions=1, depth=10, dropout=0.1, dtype=dtype)

@@ -40,6 +40,7 @@ def test_pooling_is_over_what_the_mask_leaves(pooling):
     )
 
 
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize("pooling", [None, "mean", "max", "attention"])
 @pytest.mark.parametrize("name", POOLED)
 def test_every_factory_pools_and_may_have_no_dense_layer(name, pooling, tmp_path):

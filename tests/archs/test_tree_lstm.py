@@ -65,6 +65,7 @@ def renumbered(children, places):
     return numbers[children[places]]
 
 
+@pytest.mark.sampled(3)
 @each_pair
 def test_a_model_trains_with_every_weight_and_is_saved_and_exported(arch, name, tmp_path):
     model = archs.create(arch, FEATURES, UNITS, 2, node=name, vocabulary=9, return_nodes=True, dropout=0.1)
@@ -121,6 +122,7 @@ WRONG = {
 }
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("wrong", WRONG)
 @pytest.mark.parametrize("method", ["__call__", "predict"])
 def test_what_is_no_tree_is_refused(wrong, method):

@@ -61,6 +61,7 @@ def test_untied_layers_of_equal_weights_are_tied():
     np.testing.assert_allclose(untied(catalog.inputs()), tied(catalog.inputs()), atol=1e-12)
 
 
+@pytest.mark.slow
 def test_a_place_sees_those_before_it_alone():
     """In rows and columns, a place sees what is above or left of it, in its own time step and those before."""
     layer, _ = grid(features=6, extents=(2, 3))

@@ -255,6 +255,7 @@ def test_every_factory_with_residual_layers_is_tried_with_them():
     assert tried == {arch for arch in ARCHS if "residual" in inspect.signature(archs.get(arch, "arch")).parameters}
 
 
+@pytest.mark.sampled(6)
 @each_architecture_of_lengths
 def test_two_models_with_names_are_layers_of_one(arch, tmp_path):
     left, right = (small_model(arch, lengths=True, name=name) for name in ("left", "right"))

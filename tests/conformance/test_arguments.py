@@ -155,6 +155,7 @@ OWN_ARGUMENTS = [
 ]
 
 
+@pytest.mark.sampled(6)
 @pytest.mark.parametrize(("name", "argument"), OWN_ARGUMENTS)
 def test_every_argument_of_its_own_acts(name, argument):
     value = non_default(name, argument, arguments_of(archs.get(name, "cell"))[argument])

@@ -4,6 +4,7 @@ import inspect
 import re
 
 import numpy as np
+import pytest
 
 import archs
 from tests.conformance.catalog import (
@@ -35,6 +36,7 @@ def test_reference(name, case):
         np.testing.assert_allclose(final, expected_final, rtol=0, atol=1e-12)
 
 
+@pytest.mark.sampled(6)
 @each_case
 def test_gradient_equals_finite_differences_of_reference(name, case):
     layer = recurrent(name, case=case, return_sequences=True)

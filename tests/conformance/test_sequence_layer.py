@@ -158,6 +158,7 @@ def test_unrolled_equals_looped(name):
     np.testing.assert_allclose(recurrent(name, unroll=True)(inputs()), recurrent(name)(inputs()), atol=1e-14)
 
 
+@pytest.mark.sampled(6)
 @each_cell
 @pytest.mark.parametrize("pattern", [None, *MASKS])
 def test_recurrent_equals_keras_rnn(name, pattern):

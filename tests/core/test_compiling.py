@@ -105,6 +105,7 @@ def test_the_size_of_the_outputs_is_known_where_rows_and_steps_are_not():
     assert tuple(outputs.shape) == (None, None, UNITS)
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("jit_compile", ["auto", True])
 @pytest.mark.parametrize("name", ["lstm", "layer_norm_gru", "clockwork_rnn", "attention_decoder"])
 def test_answers_are_the_same_in_parts(name, jit_compile):

@@ -31,6 +31,7 @@ def expected_of(logits, rows=ROWS):
     return np.array(losses)
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize(
     "labels", [LABELS, keras.utils.pad_sequences(ROWS, padding="pre"), np.pad(LABELS, [(0, 0), (0, 3)])]
 )

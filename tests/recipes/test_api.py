@@ -113,6 +113,7 @@ def test_a_builder_of_tfds(tmp_path):
     assert run.card["config"]["architecture"] == "bidirectional_lstm"
 
 
+@pytest.mark.slow
 def test_what_is_finished_is_not_trained_again_and_what_is_not_goes_on(capsys):
     class Stop(keras.callbacks.Callback):
         is_full = True

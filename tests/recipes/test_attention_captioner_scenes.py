@@ -11,11 +11,23 @@ from tensorflow_datasets.object_detection.coco_captions import CocoCaptions
 
 from recipes import attention_captioner_scenes as page
 from recipes._core.command import cli
+from recipes.datasets.digit_scenes import digit_scenes_dataset_builder
 from recipes.tasks.captioning import UNKNOWN
 
 NAME = "attention_captioner_scenes"
 SPLITS = {"train": 6, "val": 2, "test": 3, "restval": 1}
+SCENES = {"train": 200, "validation": 30, "test": 60}
 BUDGET = ["--epochs=1", "--units=8", "--filters=2", "--device=cpu"]
+
+
+@pytest.fixture(scope="module")
+def scenes(tmp_path_factory):
+    """A data folder with a few scenes of digits."""
+    folder = tmp_path_factory.mktemp("scenes")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(digit_scenes_dataset_builder, "SCENES", SCENES)
+        page.load(page.Config(), folder)
+    return folder
 
 
 @pytest.fixture
@@ -96,17 +108,17 @@ def test_the_page_trains_on_cocos_format(coco, no_network, tmp_path, monkeypatch
 
 
 @pytest.mark.slow
-def test_scenes_have_a_box_for_each_digit_in_the_order_of_the_caption(no_network, data_dir):
-    splits = page.load(page.Config(), data_dir)
+def test_scenes_have_a_box_for_each_digit_in_the_order_of_the_caption(no_network, scenes):
+    splits = page.load(page.Config(), scenes)
     task = page.Task(page.Config())
     task.learn(splits)
     words = {"a", "small", "large", "above", "left", "right", "of"}
     assert set(task.pieces) == {UNKNOWN, *words, *page.Task.names}
-    for split, size in ((splits.train, 32_000), (splits.validation, 500), (splits.test, 1000)):
+    for split, size in zip((splits.train, splits.validation, splits.test), SCENES.values(), strict=True):
         assert split["image"].shape == (size, 64, 64)
         words = np.array([caption.decode() for caption in split["caption"][:, 0].numpy()])
         things = (np.asarray(split["boxes"]).max(axis=2) > 0).sum(axis=1)
-        for row in range(200):
+        for row in range(size):
             named = [word for word in words[row].split() if word in task.names]
             assert len(named) == things[row]
             boxes = np.rint(64 * np.asarray(split["boxes"])[row, : things[row]]).astype(int)
@@ -122,17 +134,9 @@ def test_scenes_have_a_box_for_each_digit_in_the_order_of_the_caption(no_network
 
 @pytest.mark.slow
 @pytest.mark.parametrize("attention", ["soft", "hard"])
-def test_train_evaluate_predict(attention, data_dir, tmp_path, monkeypatch, capsys):
+def test_train_evaluate_predict(attention, scenes, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    load = page.load
-
-    def little(config, data_dir):
-        splits = load(config, data_dir)
-        some = [{name: column[:100] for name, column in part.items()} for part in (splits.train, splits.test)]
-        return page.batching.Splits(some[0], some[1], some[1], splits.facts)
-
-    monkeypatch.setattr(page, "load", little)
-    budget = [*BUDGET, f"--attention={attention}", "--cell=gru", f"--data-dir={data_dir}"]
+    budget = [*BUDGET, f"--attention={attention}", "--cell=gru", f"--data-dir={scenes}"]
     assert cli.main(["train", NAME, *budget, "--export"]) == 0
     card = json.loads((tmp_path / f"saved_models/{NAME}/1/card.json").read_text())
     assert list(card["metrics"])[:2] == ["exact_match", "bleu_1"]
@@ -140,7 +144,7 @@ def test_train_evaluate_predict(attention, data_dir, tmp_path, monkeypatch, caps
     (folder,) = (tmp_path / f"runs/{NAME}").iterdir()
     assert (folder / "glimpses.png").stat().st_size > 5000
     capsys.readouterr()
-    assert cli.main(["evaluate", NAME, "--saved-model", f"--data-dir={data_dir}"]) == 0
+    assert cli.main(["evaluate", NAME, "--saved-model", f"--data-dir={scenes}"]) == 0
     assert f"exact match          {card['metrics']['exact_match']:.4f}" in capsys.readouterr().out
-    assert cli.main(["predict", NAME, "test:7", f"--data-dir={data_dir}"]) == 0
+    assert cli.main(["predict", NAME, "test:7", f"--data-dir={scenes}"]) == 0
     assert re.search(r"test:7: .*\(probability 0\.\d{3}\), in truth a (small|large) ", capsys.readouterr().out)

@@ -203,7 +203,7 @@ def test_end_to_end(data_dir, tmp_path, monkeypatch, capsys):
     assert "\x1b[" in capsys.readouterr().out
     (tmp_path / "long.py").write_text("x" * 1_000_001)
     assert cli.main(["predict", NAME, "long.py"]) == 2
-    assert capsys.readouterr().err == "error: text: expected at most 1000000 time steps\n"
+    assert capsys.readouterr().err == "error: text: expected at most 1000000 time steps, received 1000001\n"
 
 
 def test_a_window_longer_than_the_text_is_refused():

@@ -230,6 +230,7 @@ def emptied(path):
     path.write_bytes(b"")
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize(
     ("file", "damage"),
     [

@@ -98,6 +98,7 @@ def test_the_samples_of_the_card_to_read_are_json_whatever_their_size(sample, to
         assert len(content) < 10_000
 
 
+@pytest.mark.slow
 def test_the_next_version_is_after_the_highest_number(folder):
     for name in ("9", "10", "old", ".tmp-x"):
         (folder / name).mkdir(parents=True)
@@ -177,6 +178,7 @@ def test_a_model_that_answers_otherwise_is_not_exported(folder, monkeypatch):
     assert list(folder.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_a_model_that_answers_nan_is_not_exported(folder):
     with pytest.raises(RecipeError, match="expected finite numbers"):
         write(folder, doubling(float("nan")))
@@ -190,6 +192,7 @@ def test_a_model_that_does_not_load_is_not_exported(folder, monkeypatch):
     assert list(folder.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_packages_are_found_where_this_process_found_them_and_the_project_is_not(folder, tmp_path, monkeypatch):
     python = tmp_path / "python"
     python.write_text(f"#!/bin/sh\nexec '{sys.executable}' -S -E \"$@\"\n")  # one that finds no package by itself
@@ -212,6 +215,7 @@ def test_a_folder_that_cannot_be_written_is_told_before_the_model_is_written(tmp
         write(tmp_path / "file/r")
 
 
+@pytest.mark.slow
 def test_a_missing_version_is_told(folder):
     with pytest.raises(RecipeError, match=r"an exported model of r in .*, found none.*recipes train r"):
         export.load(folder / "nowhere", "r")
@@ -220,6 +224,7 @@ def test_a_missing_version_is_told(folder):
         export.load(folder, "r", 7)
 
 
+@pytest.mark.slow
 def test_empty_folders_are_passed_over_and_zeros_before_a_version_are_none(folder):
     write(folder)[0].rename(folder / "00000012")
     (folder / "13").mkdir()
@@ -265,6 +270,7 @@ def test_the_card_tells_names_dtypes_and_shapes_and_can_be_read(folder):
     assert json.dumps(card["sample"]["twice"]["answer"], ensure_ascii=False) in page
 
 
+@pytest.mark.slow
 def test_a_model_server_is_told_of_every_recipe_that_has_a_version(folder):
     (folder.parent / "only_cards/cards").mkdir(parents=True)
     write(folder)

@@ -45,6 +45,7 @@ def test_nothing_is_left_out():
     assert len(blocks("sh")) == 7
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("code", blocks("python"))
 def test_python_blocks_run(code, in_trained, tmp_path, monkeypatch, capsys):
     if "recipes.train(" in code:
@@ -54,6 +55,7 @@ def test_python_blocks_run(code, in_trained, tmp_path, monkeypatch, capsys):
     assert expected is None or expected[1] in capsys.readouterr().out.splitlines()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("code", blocks("sh"))
 def test_shell_blocks_run(code, in_trained, data_dir, tmp_path, monkeypatch, capsys):
     if " recipes new " in code:

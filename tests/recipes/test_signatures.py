@@ -31,6 +31,7 @@ def test_logits_are_the_models(model):
     np.testing.assert_allclose(alone["logits"][0], answer["logits"][1, :3], atol=1e-6)
 
 
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize(
     ("changed", "message"),
     [

@@ -80,6 +80,7 @@ def whole(tmp_path_factory):
     return fit(folder)[0], rows(folder)
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("stop_at", [1, 5, STEPS, STEPS + 1, 2 * STEPS + 3, 3 * STEPS])
 def test_interrupted_and_resumed_equals_uninterrupted(stop_at, whole, tmp_path, monkeypatch):
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
@@ -120,6 +121,7 @@ def points(folder):
     return found
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("stop_at", [None, STEPS + 3])
 def test_a_chart_of_tensorboard_has_a_figure_in_training_and_validation(stop_at, tmp_path, monkeypatch):
     if stop_at:
@@ -150,6 +152,7 @@ def test_long_epochs_have_a_few_points_in_tensorboard(tmp_path):
     assert list(points(tmp_path)["train", "batch_loss"]) == list(range(1000, 2001, 50))
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("dropout", [0.3, 0.0])  # other shapes; and fewer variables
 def test_the_state_of_another_model_is_refused(dropout, tmp_path):
     fit(tmp_path)
@@ -293,6 +296,7 @@ def test_a_damaged_checkpoint_is_named_and_the_run_stays_as_it_is(pattern, damag
     assert contents(stopped) == before
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("rows", ["", "epoch,loss\n1", "epoch,loss\n1,x", "epoch,loss\n2,0.5", None])
 def test_damaged_metrics_are_named_and_the_run_stays_as_it_is(rows, stopped):
     file = stopped / "metrics.csv"
@@ -360,6 +364,7 @@ def padded(batch_size, folder):
     return history[0], model, next(iter(batching.Batches(columns, 8, train.transform).epoch()))
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("batch_size", [1, 3, 8])
 def test_the_validation_counts_time_steps_whatever_the_batches(batch_size, tmp_path):
     figures, model, (inputs, targets) = padded(batch_size, tmp_path)
@@ -460,6 +465,7 @@ class OfRows(keras.losses.Loss):
         return keras.losses.mean_squared_error(y_true, y_pred)
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("options", [{"loss": shapeless}, {"loss": "mse", "loss_weights": 0.1}, {"loss": OfRows()}])
 @pytest.mark.parametrize("batch_size", [3, 8])
 def test_losses_of_all_kinds_are_those_of_keras(options, batch_size, tmp_path):

@@ -11,6 +11,7 @@ from recipes.datasets.mnist_5k import mnist_5k_dataset_builder
 SIDE = 64
 NAMES = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 SIZES = {"small": (17, 19), "large": (26, 29)}  # pixels of the longest side of the ink, from and to
+SCENES = {"train": 32_000, "validation": 500, "test": 1_000}
 MOST = 3  # digits of a scene
 GAP = 2  # pixels between two digits, at least
 LOWER = 4  # pixels from the middle of a digit down to that of the next, at least
@@ -57,9 +58,9 @@ class Builder(tfds.core.GeneratorBasedBuilder):
         test, others = rows[is_test], rows[~is_test]
         is_validation = np.arange(len(others)) % 8 == 7
         return {
-            "train": self._generate_examples(others[~is_validation], 32000, seed=0, is_bent=True),
-            "validation": self._generate_examples(others[is_validation], 500, seed=1),
-            "test": self._generate_examples(test, 1000, seed=2),
+            "train": self._generate_examples(others[~is_validation], SCENES["train"], seed=0, is_bent=True),
+            "validation": self._generate_examples(others[is_validation], SCENES["validation"], seed=1),
+            "test": self._generate_examples(test, SCENES["test"], seed=2),
         }
 
     def _generate_examples(self, rows, scenes, seed, is_bent=False):

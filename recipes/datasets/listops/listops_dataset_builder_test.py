@@ -8,6 +8,7 @@ import tensorflow_datasets as tfds
 from recipes.datasets.listops import listops_dataset_builder as listops
 
 
+@pytest.mark.slow
 class ListopsTest(tfds.testing.DatasetBuilderTestCase):
     DATASET_CLASS = listops.Builder
     EXAMPLE_DIR = pathlib.Path(__file__).parent  # nothing is downloaded, so there is no dummy data

@@ -93,6 +93,7 @@ def test_what_kills_every_replica_ends():
     in_loop(calls())
 
 
+@pytest.mark.slow
 def test_one_that_hangs_is_replaced_and_one_that_computes_for_long_is_not(capsys):
     async def calls():
         async with started(2, ping_timeout=2) as replicas:

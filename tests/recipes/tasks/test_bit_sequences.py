@@ -199,6 +199,7 @@ ROW = {"vectors": np.zeros((1, 3, 8), np.uint8), "lengths": np.array([3], np.int
 ITEMS = {"items": np.zeros((1, 3, 3, 6), np.uint8), "lengths": np.array([3], np.int32)}
 
 
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize(
     ("name", "request_", "message"),
     [

@@ -132,6 +132,7 @@ def test_each_caption_is_an_example_with_its_picture(kind, colours):
     np.testing.assert_array_equal(first, again)
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("hard", [False, True])
 def test_a_few_steps_of_training_learn_the_captions_of_pictures(hard):
     task, data = Small(types.SimpleNamespace(**vars(CONFIG) | {"learning_rate": 0.02})), columns()

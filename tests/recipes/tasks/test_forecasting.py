@@ -107,6 +107,7 @@ def test_pinball_by_hand():
     np.testing.assert_allclose(Waves(Config()).pinball(truth, answers.reshape(1, 1, -1)), [[expected]], rtol=1e-5)
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("features", [1, 2])
 def test_it_learns_a_series_with_negative_numbers_and_answers_without_the_data(features, tmp_path):
     task, splits = learned(features)

@@ -134,6 +134,7 @@ def test_rows_read_the_texts_of_a_split_to_their_end(whole, expected):
     assert sorted(read_back(batches, 2)) == sorted(expected)
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("cell", ["lstm", "coupled_lstm", "phased_lstm"])
 def test_score_is_what_prefill_and_steps_say(cell, monkeypatch):
     monkeypatch.setattr(language_modelling, "_AT_ONCE", 6 * SIZE)  # of two texts, three characters at a time

@@ -193,6 +193,7 @@ def test_batches_have_noise_that_seed_and_epoch_decide():
     assert inputs["noise"].shape == (*inputs["inputs"].shape[:2], 3)
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize(("warmup", "step", "weight"), [(0.5, 0, 0.0), (0.5, 2, 0.4), (0.5, 5, 1.0), (0.0, 0, 1.0)])
 def test_the_divergence_warms_up_where_the_setting_says_so(warmup, step, weight):
     task, model = Few(types.SimpleNamespace(**SETTINGS, warmup=warmup)), untrained()

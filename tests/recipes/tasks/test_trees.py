@@ -101,6 +101,7 @@ WRONG = {
 }
 
 
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize("text", WRONG)
 def test_what_is_no_tree_is_refused(task, model, text):
     answer = export.as_arrays(task.signatures(model))
