@@ -94,7 +94,7 @@ def words(error):
 
 
 def _unescaped(found):
-    """What TensorFlow escaped in a text: quotes, and all but ASCII."""
+    """Turns back what TensorFlow escaped in a text: quotes, and all but ASCII."""
     return codecs.escape_decode(found[0])[0].decode(errors="replace")
 
 

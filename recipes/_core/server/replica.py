@@ -37,7 +37,7 @@ class Replica:
             self.prepare(name, max(numbers))  # the front asks again, and hears what is wrong
 
     def call(self, method, *arguments):
-        """What a method returns, or the fault in it as `Refused`."""
+        """Returns what a method does, or the fault in it as `Refused`."""
         try:
             return getattr(self, method)(*arguments)
         except Exception as error:  # a fault of ours, of which the caller must hear
