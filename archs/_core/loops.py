@@ -106,7 +106,8 @@ class Loops:
 
     def _latest(self, loop):
         """The loop like this one that was traced before, unless its cell was changed since, or this one."""
-        key, settings = (id(loop.cell), loop.training, loop.keep_outputs, loop.add_bias), _settings(loop.cell)
+        key = id(loop.cell), loop.training, loop.keep_outputs, loop.add_bias
+        settings = [loop.dtype, *_settings(loop.cell)]
         before = self._loops.get(key)
         if before is None or before[0] != settings:
             before = self._loops[key] = settings, loop

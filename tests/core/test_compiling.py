@@ -243,6 +243,16 @@ def test_a_loop_is_made_anew_where_its_cell_is_changed(name):
     assert len(layer._loops._loops) == 1
 
 
+def test_a_loop_is_made_anew_in_another_precision():
+    layer, (x, _) = layer_of("lstm", "float32"), batch_of(2, 5, "float32")
+    before = tf.function(layer)(x)[0]
+    for one in (layer, layer.cell):
+        one.dtype_policy = "mixed_bfloat16"
+    after = tf.function(layer)(x)[0]
+    assert [loop.dtype for _, loop in layer._loops._loops.values()] == [tf.bfloat16]
+    expect_equal([after], [before], 0.02)
+
+
 def test_a_cell_of_others_that_looks_at_values_runs_eagerly():
     class Looking(archs.LSTMCell):
         def recur(self, x, states, step):
